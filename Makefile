@@ -5,6 +5,7 @@
 # make test       installs what the tests need and runs them all (SANITIZE=address|thread)
 # make bench      side by side with other servers and storages
 # make lint       format, include rules, sizes, static analysis, gcc and clang
+# make format     rewrites all sources in the house format
 # make fuzz       every fuzzer for FUZZ_SECONDS each
 # make soak       the long tests, SOAK_MINUTES of load
 # make deps       the Debian packages for all of these (root), else says which are missing
@@ -17,7 +18,7 @@
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
-.PHONY: all objects demo test bench lint fuzz soak deps install clean
+.PHONY: all objects demo test bench lint format fuzz soak deps install clean
 
 ifeq ($(origin CC),default)
 CC := gcc

@@ -68,6 +68,10 @@ bench: all .venv/.bench build/deps-bench
 
 C_FILES := $(wildcard *.[ch] server/*.[ch] stages/*.[ch] storage/*.[ch] python/*.[ch] t/unit/*.[ch] t/fuzz/*.[ch])
 PYTHON_FOLDERS := python t
+CPPCHECK_FLAGS := --quiet --error-exitcode=1 --std=c11 --inline-suppr \
+                  --enable=warning,performance,portability \
+                  --suppressions-list=t/lint/cppcheck.txt \
+                  -I. -D__GNUC__ -DPIPELINE_LINT --template=gcc
 
 lint: build/deps-test .venv/.test
 	$(MAKE) --no-print-directory CC=gcc objects
@@ -78,5 +82,9 @@ lint: build/deps-test .venv/.test
 	cppcheck $(CPPCHECK_FLAGS) $(filter %.c,$(C_FILES))
 	.venv/bin/ruff check $(PYTHON_FOLDERS)
 	.venv/bin/ruff format --check $(PYTHON_FOLDERS)
+
+format: build/deps-test .venv/.test
+	clang-format -i $(C_FILES)
+	.venv/bin/ruff format --quiet $(PYTHON_FOLDERS)
 
 -include $(patsubst %.c,$(OBJ)/%.d,$(UNIT_SOURCES)) $(patsubst %.c,build/obj-fuzz/%.d,$(FUZZ_SOURCES) $(ALL_SOURCES))
