@@ -78,10 +78,10 @@ includes_of = $(INCLUDES) $(strip \
 
 # ---- Sources ------------------------------------------------------------------------------------
 
-MODULE_SOURCES := mod_pipeline.c $(wildcard server/*.c stages/order.c)
+MODULE_SOURCES := mod_pipeline.c $(wildcard server/*.c stages/order*.c)
 STORAGE_SOURCES := $(wildcard storage/*.c)
 INTERP_SOURCES := $(wildcard python/interp_*.c) \
-                  $(filter-out stages/order.c,$(wildcard stages/*.c)) $(STORAGE_SOURCES)
+                  $(filter-out stages/order%.c,$(wildcard stages/*.c)) $(STORAGE_SOURCES)
 EXTENSION_SOURCES := $(wildcard python/_storage*.c) $(STORAGE_SOURCES)
 ALL_SOURCES := $(sort $(MODULE_SOURCES) $(INTERP_SOURCES) $(EXTENSION_SOURCES))
 PACKAGE_FILES := $(shell find python/mod_pipeline -type f ! -name '*.py[co]' 2>/dev/null)
@@ -147,6 +147,14 @@ requirements/demo.txt requirements/test.txt requirements/bench.txt: requirements
 .venv/.%: requirements/%.txt .venv/.created
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
+
+# A sanitized build has an environment of its own that lends .venv's packages, but not ours.
+VENV := $(if $(SANITIZE),$(OUT)/venv,.venv)
+
+build/address/venv build/thread/venv: .venv/.created
+	$(PYTHON) -m venv --without-pip $@
+	printf '%s\n' ../../../../lib ../../../../../../$(SITE_PACKAGES) \
+	    > $@/lib/python$(PYTHON_VERSION)/site-packages/mod_pipeline.pth
 
 # ---- Running ------------------------------------------------------------------------------------
 

@@ -53,8 +53,8 @@ fuzz: $(FUZZERS) .venv/.test
 
 # ---- All tests ----------------------------------------------------------------------------------
 
-test: all $(UNIT_TESTS) $(FUZZERS) .venv/.test build/deps-test
-	@.venv/bin/python -m t.run --build $(OUT) --sanitize "$(SANITIZE)" --cc "$(CC)" $(UNIT_TESTS) $(FUZZERS)
+test: all $(UNIT_TESTS) $(FUZZERS) .venv/.test $(VENV) build/deps-test
+	@$(VENV)/bin/python -m t.run --build $(OUT) --sanitize "$(SANITIZE)" --cc "$(CC)" $(UNIT_TESTS) $(FUZZERS)
 
 soak: all .venv/.test build/deps-test
 	SOAK_MINUTES=$(SOAK_MINUTES) .venv/bin/python -m pytest -m soak t
