@@ -70,7 +70,7 @@ LDFLAGS := -Wl,-z,relro,-z,now \
 # Each folder sees only the headers that it may use (rule 1 of the layout): the storage and the
 # wire compile without httpd and Python.
 INCLUDES := -I. $(APR_CFLAGS)
-HTTPD := $(HTTPD_CFLAGS)
+HTTPD := $(HTTPD_CFLAGS) -DPIPELINE_PYTHON_VERSION=\"$(PYTHON_VERSION)\"
 WITH_PYTHON := $(HTTPD_CFLAGS) $(PYTHON_CFLAGS)
 includes_of = $(INCLUDES) $(strip \
     $(if $(filter python/% stages/% t/%,$1),$(WITH_PYTHON),\

@@ -25,9 +25,9 @@
 
 _Static_assert(sizeof(apr_size_t) >= 8, "sums of sizes below rely on 64 bits");
 
-#define HEAD_FIXED_SIZE (4u * 8u + 2u * 2u + 2u * 4u)
+#define HEAD_FIXED_SIZE     (4u * 8u + 2u * 2u + 2u * 4u)
 #define RESPONSE_FIXED_SIZE (2u + 8u + 4u)
-#define TEXT_OVERHEAD 5u /* length and NUL */
+#define TEXT_OVERHEAD       5u /* length and NUL */
 
 typedef struct wire_reader_t {
     const char *at;
@@ -46,7 +46,10 @@ typedef struct wire_writer_t {
  * mostly spell it (another spelling travels in-line, and arrives as it was).  Sorted by length; an
  * id is the place in this table, and 0 stands for none of them.
  */
-#define NAME(text) {text, sizeof(text) - 1}
+#define NAME(text)             \
+    {                          \
+        text, sizeof(text) - 1 \
+    }
 /* clang-format off */
 static const wire_text_t interned[] = {
     {"", 0},
@@ -81,13 +84,13 @@ static const wire_text_t interned[] = {
 #undef NAME
 
 /*
- * The names of n bytes are interned[first_of_length[n]] to interned[first_of_length[n + 1]], exclusive;
- * wire_frame_test.c checks that this finds every one.
+ * The names of n bytes are interned[first_of_length[n]] to interned[first_of_length[n + 1]],
+ * exclusive; wire_frame_test.c checks that this finds every one.
  */
 #define INTERNED_LENGTH_MAX 25u
 static const apr_byte_t first_of_length[INTERNED_LENGTH_MAX + 2] = {
-    1, 1, 1, 2, 5, 11, 14, 20, 23, 27, 30, 34, 35, 37, 43, 49, 53, 59, 62, 63, 65, 65, 65, 66, 67,
-    67, 69,
+    1,  1,  1,  2,  5,  11, 14, 20, 23, 27, 30, 34, 35, 37,
+    43, 49, 53, 59, 62, 63, 65, 65, 65, 66, 67, 67, 69,
 };
 #define INTERNED_COUNT (sizeof(interned) / sizeof(interned[0]))
 
@@ -133,7 +136,7 @@ static inline void reader_number(wire_reader_t *reader, void *number, apr_size_t
 
 static inline wire_text_t reader_text(wire_reader_t *reader)
 {
-    wire_text_t text = {"", 0};
+    wire_text_t text = { "", 0 };
     apr_uint32_t len;
     const char *at;
 
@@ -246,7 +249,8 @@ static inline apr_byte_t name_intern(const wire_text_t *name)
     return 0;
 }
 
-static inline void writer_fields(wire_writer_t *writer, const wire_field_t *fields, apr_uint32_t count)
+static inline void writer_fields(wire_writer_t *writer, const wire_field_t *fields,
+                                 apr_uint32_t count)
 {
     apr_uint32_t i;
 
@@ -263,13 +267,14 @@ static inline void writer_fields(wire_writer_t *writer, const wire_field_t *fiel
 
 static wire_writer_t writer_open(char *out, apr_size_t room)
 {
-    wire_writer_t writer = {out, out, APR_SUCCESS};
+    wire_writer_t writer = { out, out, APR_SUCCESS };
 
     writer.end += room < WIRE_HEAD_MAX ? room : WIRE_HEAD_MAX;
     return writer;
 }
 
-static apr_status_t writer_close(const wire_writer_t *writer, const char *begin, apr_size_t *written)
+static apr_status_t writer_close(const wire_writer_t *writer, const char *begin,
+                                 apr_size_t *written)
 {
     *written = writer->failed == APR_SUCCESS ? (apr_size_t)(writer->at - begin) : 0;
     return writer->failed;
@@ -281,8 +286,8 @@ static apr_size_t fields_size(const wire_field_t *fields, apr_uint32_t count)
     apr_uint32_t i;
 
     for (i = 0; i < count; i++) {
-        size += 1 + (name_intern(&fields[i].name) ? 0 : fields[i].name.len + TEXT_OVERHEAD)
-                + fields[i].value.len + TEXT_OVERHEAD;
+        size += 1 + (name_intern(&fields[i].name) ? 0 : fields[i].name.len + TEXT_OVERHEAD) +
+                fields[i].value.len + TEXT_OVERHEAD;
     }
     return size;
 }
@@ -326,18 +331,19 @@ apr_size_t wire_head_size(const wire_head_t *head)
     for (i = 0; i < WIRE_TEXT_COUNT; i++) {
         size += (apr_size_t)head->text[i].len + TEXT_OVERHEAD;
     }
-    return size + fields_size(head->fields, head->field_count)
-           + fields_size(head->vars, head->var_count);
+    return size + fields_size(head->fields, head->field_count) +
+           fields_size(head->vars, head->var_count);
 }
 
-apr_status_t wire_head_encode(const wire_head_t *head, char *out, apr_size_t room, apr_size_t *written)
+apr_status_t wire_head_encode(const wire_head_t *head, char *out, apr_size_t room,
+                              apr_size_t *written)
 {
     wire_writer_t writer = writer_open(out, room);
     int i;
 
     *written = 0;
-    if (head->field_count > WIRE_FIELDS_MAX || head->var_count > WIRE_FIELDS_MAX
-        || head->content_length < -1) {
+    if (head->field_count > WIRE_FIELDS_MAX || head->var_count > WIRE_FIELDS_MAX ||
+        head->content_length < -1) {
         return APR_EINVAL;
     }
     writer_number(&writer, &head->mount, sizeof(head->mount));
@@ -358,17 +364,17 @@ apr_status_t wire_head_encode(const wire_head_t *head, char *out, apr_size_t roo
 
 static apr_status_t head_check(const wire_reader_t *reader, const wire_head_t *head)
 {
-    if (reader->failed || head->field_count > WIRE_FIELDS_MAX || head->var_count > WIRE_FIELDS_MAX
-        || head->content_length < -1) {
+    if (reader->failed || head->field_count > WIRE_FIELDS_MAX ||
+        head->var_count > WIRE_FIELDS_MAX || head->content_length < -1) {
         return APR_EINVAL;
     }
     return APR_SUCCESS;
 }
 
-apr_status_t wire_head_decode(const char *bytes, apr_size_t size, wire_field_t *fields, apr_uint32_t room,
-                              wire_head_t *head, apr_size_t *used)
+apr_status_t wire_head_decode(const char *bytes, apr_size_t size, wire_field_t *fields,
+                              apr_uint32_t room, wire_head_t *head, apr_size_t *used)
 {
-    wire_reader_t reader = {bytes, bytes + size, 0};
+    wire_reader_t reader = { bytes, bytes + size, 0 };
     int i;
 
     *used = 0;
@@ -402,14 +408,14 @@ apr_status_t wire_head_decode(const char *bytes, apr_size_t size, wire_field_t *
 
 apr_size_t wire_response_size(const wire_response_t *response)
 {
-    return RESPONSE_FIXED_SIZE + (apr_size_t)response->reason.len + TEXT_OVERHEAD
-           + fields_size(response->fields, response->field_count);
+    return RESPONSE_FIXED_SIZE + (apr_size_t)response->reason.len + TEXT_OVERHEAD +
+           fields_size(response->fields, response->field_count);
 }
 
 static int response_valid(const wire_response_t *response)
 {
-    return response->status >= 100 && response->status <= 999 && response->content_length >= -1
-           && response->field_count <= WIRE_FIELDS_MAX;
+    return response->status >= 100 && response->status <= 999 && response->content_length >= -1 &&
+           response->field_count <= WIRE_FIELDS_MAX;
 }
 
 apr_status_t wire_response_encode(const wire_response_t *response, char *out, apr_size_t room,
@@ -432,7 +438,7 @@ apr_status_t wire_response_encode(const wire_response_t *response, char *out, ap
 apr_status_t wire_response_decode(const char *bytes, apr_size_t size, wire_field_t *fields,
                                   apr_uint32_t room, wire_response_t *response, apr_size_t *used)
 {
-    wire_reader_t reader = {bytes, bytes + size, 0};
+    wire_reader_t reader = { bytes, bytes + size, 0 };
 
     *used = 0;
     reader_number(&reader, &response->status, sizeof(response->status));

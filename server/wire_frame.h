@@ -3,10 +3,10 @@
  * wire_frame.h: the frames that an httpd child and a daemon worker exchange: bytes <-> structs.
  *
  * A frame is one SEQPACKET message of at most WIRE_FRAME_MAX bytes.  Every frame starts with the
- * same eight bytes: type (u8), flags (u8), channel (u16), req (u32), in the byte order of the machine
- * (both ends are forks of one process).  This file owns the codec: no sockets, no httpd, no Python,
- * no allocation.  Decoded texts are borrowed from the frame's bytes and end in a NUL inside them, so
- * a caller may use them as C strings for as long as it keeps the buffer.
+ * same eight bytes: type (u8), flags (u8), channel (u16), req (u32), in the byte order of the
+ * machine (both ends are forks of one process).  This file owns the codec: no sockets, no httpd, no
+ * Python, no allocation.  Decoded texts are borrowed from the frame's bytes and end in a NUL inside
+ * them, so a caller may use them as C strings for as long as it keeps the buffer.
  *
  * Safe from any thread; keeps no state.  Every decoder refuses what it cannot prove whole.
  */
@@ -16,27 +16,30 @@
 #include <apr.h>
 #include <apr_errno.h>
 
-#define WIRE_FRAME_MAX 65536u /* one SEQPACKET message; well under the default socket buffer of 208 KiB */
+/* One SEQPACKET message; well under the default socket buffer of 208 KiB. */
+#define WIRE_FRAME_MAX   65536u
 #define WIRE_HEADER_SIZE 8u
-#define WIRE_HEAD_MAX (1024u * 1024u) /* a request head over several frames: 8,190-byte lines x 100, rounded */
-#define WIRE_FIELDS_MAX 16384u /* LimitRequestFields is 100 by default; the bound is the codec's own */
+/* A request's head over several frames: httpd's default of 100 lines of 8,190 bytes, rounded up. */
+#define WIRE_HEAD_MAX (1024u * 1024u)
+/* Headers of one head, and vars.  LimitRequestFields is 100 by default; this is the codec's own. */
+#define WIRE_FIELDS_MAX 16384u
 
 typedef enum {
-    WIRE_TICKET = 1,    /* child -> queue: a request's head, or its first piece (WIRE_MORE) */
-    WIRE_HEAD = 2,      /* child -> channel: the next piece of a long head (WIRE_MORE: another follows) */
-    WIRE_BODY = 3,      /* child -> channel: body bytes */
-    WIRE_BODY_END = 4,  /* child -> channel: the body is complete (WIRE_ABORTED: it is not) */
-    WIRE_CANCEL = 5,    /* child or manager -> channel: nobody waits for this request any more */
-    WIRE_RESPONSE = 6,  /* worker -> channel: response head, first bytes of the body in-line */
-    WIRE_DATA = 7,      /* worker -> channel: response bytes */
-    WIRE_FILE = 8,      /* worker -> channel: a descriptor by SCM_RIGHTS, offset and length */
-    WIRE_END = 9,       /* worker or manager -> channel: the response is complete (WIRE_ABORTED: it is not) */
-    WIRE_WINDOW = 10    /* worker -> channel: so many more body bytes may be sent */
+    WIRE_TICKET = 1,   /* child -> queue: a request's head, or its first piece (WIRE_MORE) */
+    WIRE_HEAD = 2,     /* child -> channel: the next piece of a head (WIRE_MORE: not the last) */
+    WIRE_BODY = 3,     /* child -> channel: body bytes */
+    WIRE_BODY_END = 4, /* child -> channel: the body is complete (WIRE_ABORTED: it is not) */
+    WIRE_CANCEL = 5,   /* child or manager -> channel: nobody waits for this request any more */
+    WIRE_RESPONSE = 6, /* worker -> channel: response head, first bytes of the body in-line */
+    WIRE_DATA = 7,     /* worker -> channel: response bytes */
+    WIRE_FILE = 8,     /* worker -> channel: a descriptor by SCM_RIGHTS, offset and length */
+    WIRE_END = 9,      /* worker, manager -> channel: the response is whole (WIRE_ABORTED: not) */
+    WIRE_WINDOW = 10   /* worker -> channel: so many more body bytes may be sent */
 } wire_type_e;
 
-#define WIRE_MORE 0x01u     /* TICKET, HEAD, RESPONSE: the head goes on in the next frame */
-#define WIRE_ABORTED 0x02u  /* BODY_END, END: ended before it was complete */
-#define WIRE_FINAL 0x04u    /* TICKET, BODY: the body ends with this frame; RESPONSE, DATA, FILE: so does the response */
+#define WIRE_MORE     0x01u /* TICKET, HEAD, RESPONSE: the head goes on in the next frame */
+#define WIRE_ABORTED  0x02u /* BODY_END, END: ended before it was complete */
+#define WIRE_FINAL    0x04u /* TICKET, BODY: the body's last; RESPONSE, DATA, FILE: the response's */
 #define WIRE_HAS_BODY 0x08u /* TICKET: a body follows on the channel (or in-line and further) */
 
 typedef struct wire_text_t {
@@ -60,17 +63,17 @@ typedef struct wire_header_t {
 /* Places in wire_head_t.text. */
 typedef enum {
     WIRE_TEXT_METHOD,
-    WIRE_TEXT_URI,           /* decoded path, as httpd normalised it */
-    WIRE_TEXT_UNPARSED_URI,  /* request target as received */
-    WIRE_TEXT_ARGS,          /* query string, empty when there is none */
-    WIRE_TEXT_PROTOCOL,      /* HTTP/1.1 */
-    WIRE_TEXT_SCHEME,        /* http or https */
+    WIRE_TEXT_URI,          /* decoded path, as httpd normalised it */
+    WIRE_TEXT_UNPARSED_URI, /* request target as received */
+    WIRE_TEXT_ARGS,         /* query string, empty when there is none */
+    WIRE_TEXT_PROTOCOL,     /* HTTP/1.1 */
+    WIRE_TEXT_SCHEME,       /* http or https */
     WIRE_TEXT_SERVER_NAME,
     WIRE_TEXT_REMOTE_ADDR,
     WIRE_TEXT_LOCAL_ADDR,
-    WIRE_TEXT_REMOTE_USER,   /* empty when nobody authenticated */
+    WIRE_TEXT_REMOTE_USER, /* empty when nobody authenticated */
     WIRE_TEXT_AUTH_TYPE,
-    WIRE_TEXT_REQUEST_ID,    /* httpd's log id, made on demand */
+    WIRE_TEXT_REQUEST_ID, /* httpd's log id, made on demand */
     WIRE_TEXT_COUNT
 } wire_text_e;
 
@@ -83,9 +86,9 @@ typedef struct wire_head_t {
     apr_uint16_t server_port;
     apr_uint16_t remote_port;
     wire_text_t text[WIRE_TEXT_COUNT];
-    wire_field_t *fields;       /* request headers, in the order received */
+    wire_field_t *fields; /* request headers, in the order received */
     apr_uint32_t field_count;
-    wire_field_t *vars;         /* subprocess_env: SetEnv, SSL variables, ... */
+    wire_field_t *vars; /* subprocess_env: SetEnv, SSL variables, ... */
     apr_uint32_t var_count;
 } wire_head_t;
 
@@ -116,7 +119,8 @@ apr_size_t wire_head_size(const wire_head_t *head);
  * Encodes a head (without the frame header) into out, which has room for `room` bytes.
  * APR_ENOSPC: does not fit.  APR_EINVAL: a text over its bound or with a NUL in it.
  */
-apr_status_t wire_head_encode(const wire_head_t *head, char *out, apr_size_t room, apr_size_t *written);
+apr_status_t wire_head_encode(const wire_head_t *head, char *out, apr_size_t room,
+                              apr_size_t *written);
 
 /*
  * Decodes a whole head.  room: capacity of the array `fields`, which the headers and then the vars
@@ -124,8 +128,8 @@ apr_status_t wire_head_encode(const wire_head_t *head, char *out, apr_size_t roo
  * APR_EINVAL: cut, over a bound, or inconsistent.  APR_ENOSPC: more fields than room (*used is then
  * the room needed).
  */
-apr_status_t wire_head_decode(const char *bytes, apr_size_t size, wire_field_t *fields, apr_uint32_t room,
-                              wire_head_t *head, apr_size_t *used);
+apr_status_t wire_head_decode(const char *bytes, apr_size_t size, wire_field_t *fields,
+                              apr_uint32_t room, wire_head_t *head, apr_size_t *used);
 
 apr_size_t wire_response_size(const wire_response_t *response);
 apr_status_t wire_response_encode(const wire_response_t *response, char *out, apr_size_t room,
@@ -140,7 +144,7 @@ apr_status_t wire_file_decode(const char *bytes, apr_size_t size, wire_file_t *f
 
 /* out has room for WIRE_WINDOW_SIZE bytes.  credit: 1..WIRE_WINDOW_MAX bytes. */
 #define WIRE_WINDOW_SIZE 4u
-#define WIRE_WINDOW_MAX (16u * 1024u * 1024u)
+#define WIRE_WINDOW_MAX  (16u * 1024u * 1024u)
 void wire_window_encode(apr_uint32_t credit, char *out);
 apr_status_t wire_window_decode(const char *bytes, apr_size_t size, apr_uint32_t *credit);
 
