@@ -78,7 +78,7 @@ includes_of = $(INCLUDES) $(strip \
 
 # ---- Sources ------------------------------------------------------------------------------------
 
-MODULE_SOURCES := mod_pipeline.c $(wildcard server/*.c stages/order*.c)
+MODULE_SOURCES := $(wildcard mod_pipeline.c server/*.c stages/order*.c)
 STORAGE_SOURCES := $(wildcard storage/*.c)
 INTERP_SOURCES := $(wildcard python/interp_*.c) \
                   $(filter-out stages/order%.c,$(wildcard stages/*.c)) $(STORAGE_SOURCES)

@@ -53,8 +53,11 @@ fuzz: $(FUZZERS) .venv/.test
 
 # ---- All tests ----------------------------------------------------------------------------------
 
+# ThreadSanitizer wants its memory where a kernel that randomizes much may have put something else.
+FIXED_ADDRESSES = $(if $(filter thread,$(SANITIZE)),$(shell setarch -R true 2>&- && echo setarch -R))
+
 test: all $(UNIT_TESTS) $(FUZZERS) .venv/.test $(VENV) build/deps-test
-	@$(VENV)/bin/python -m t.run --build $(OUT) --sanitize "$(SANITIZE)" --cc "$(CC)" $(UNIT_TESTS) $(FUZZERS)
+	@$(FIXED_ADDRESSES) $(VENV)/bin/python -m t.run --build $(OUT) --sanitize "$(SANITIZE)" --cc "$(CC)" $(UNIT_TESTS) $(FUZZERS)
 
 soak: all .venv/.test build/deps-test
 	SOAK_MINUTES=$(SOAK_MINUTES) .venv/bin/python -m pytest -m soak t

@@ -124,10 +124,10 @@ def check(path, text):
     complaints = []
     for match in INCLUDE.finditer(text):
         header = resolved(path, match.group(1))
-        for rule in RULES:
-            if broken := rule(path, header, text):
-                line = line_at(text, match.start(1))
-                complaints.append(f"{path}:{line}: includes {header}: {broken}")
+        broken = next(filter(None, (rule(path, header, text) for rule in RULES)), None)
+        if broken:
+            line = line_at(text, match.start(1))
+            complaints.append(f"{path}:{line}: includes {header}: {broken}")
     return complaints
 
 

@@ -376,6 +376,7 @@ def self_signed_certificate(folder):
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
         + ["-nodes", "-days", "2", "-subj", "/CN=localhost"]
         + ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        + ["-addext", "basicConstraints=critical,CA:FALSE"]
         + ["-keyout", str(path), "-out", str(path) + ".crt"],
         check=True,
         capture_output=True,
