@@ -39,7 +39,7 @@ typedef enum {
 
 #define WIRE_MORE     0x01u /* TICKET, HEAD, RESPONSE: the head goes on in the next frame */
 #define WIRE_ABORTED  0x02u /* BODY_END, END: ended before it was complete */
-#define WIRE_FINAL    0x04u /* TICKET, BODY: the body's last; RESPONSE, DATA, FILE: the response's */
+#define WIRE_FINAL    0x04u /* the body (TICKET, BODY), the response (RESPONSE, DATA, FILE) ends */
 #define WIRE_HAS_BODY 0x08u /* TICKET: a body follows on the channel (or in-line and further) */
 
 typedef struct wire_text_t {
