@@ -11,7 +11,7 @@ import sys
 
 from t.lint.source import line_at, report
 
-INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*[<"]([^>"]+)[>"]', re.MULTILINE)
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"][^>"]+)[>"]', re.MULTILINE)
 
 HTTPD_HEADERS = re.compile(r"^(httpd|http_\w+|ap_\w+|util_\w+|scoreboard|mpm_common|mod_\w+)\.h$")
 OUR_MODULE_HEADER = "mod_pipeline.h"
@@ -26,22 +26,12 @@ BACKENDS = ("sqlite", "postgresql", "mysql")
 STAGES_FOR_SERVER = ("stages/table.h", "stages/order.h")
 
 
-def resolved(path, header):
-    """A quoted header without a folder is the including file's neighbour."""
-    if "/" in header or header == OUR_MODULE_HEADER:
+def resolved(path, spelled):
+    """The header's name; one in quotes and without a folder is the including file's neighbour."""
+    header = spelled[1:]
+    if spelled[0] == "<" or "/" in header or header == OUR_MODULE_HEADER:
         return header
-    folder = path.rpartition("/")[0]
-    return f"{folder}/{header}" if header.startswith(_local_prefixes(folder)) else header
-
-
-def _local_prefixes(folder):
-    """The prefixes by which a bare name is one of our own headers, per folder."""
-    return {
-        "server": ("wire_", "config", "child_", "scoreboard", "manager_", "daemon_", "status_"),
-        "storage": ("storage", "backend", "conn_", "commit_", "poll_", "pack_", "cache_", "refs_"),
-        "python": ("interp_", "_storage"),
-        "stages": ("table", "order", "runner", "stage"),
-    }.get(folder, ("\0",))
+    return f"{path.rpartition('/')[0]}/{header}"
 
 
 def is_python(header):
