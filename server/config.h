@@ -142,4 +142,11 @@ void *config_server_merge(apr_pool_t *p, void *base, void *add);
  */
 int config_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *main_server);
 
+/*
+ * Prints what the directives amount to, if `apachectl -t -D DUMP_PIPELINE_CONFIG` asked for it:
+ * every group with its options, digest and mounts.  To be called in test_config, after
+ * config_check().
+ */
+void config_dump(apr_pool_t *p, server_rec *main_server);
+
 #endif

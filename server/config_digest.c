@@ -61,29 +61,12 @@ static void add_build(apr_sha1_ctx_t *sha, const char *path, apr_pool_t *ptemp)
     add_number(sha, (apr_int64_t)info.inode);
 }
 
-static void add_group(apr_sha1_ctx_t *sha, const config_group_t *group)
+static void add_group(apr_sha1_ctx_t *sha, const config_group_t *group, apr_pool_t *ptemp)
 {
     add_text(sha, group->name);
-    add_number(sha, group->processes);
-    add_number(sha, group->threads);
-    add_number(sha, group->channels);
+    add_text(sha, config_group_describe(group, ptemp));
     add_number(sha, group->uid);
     add_number(sha, group->gid);
-    add_text(sha, group->user);
-    add_text(sha, group->group);
-    add_text(sha, group->home);
-    add_number(sha, group->umask);
-    add_text(sha, group->lang);
-    add_text(sha, group->display_name);
-    add_text(sha, group->python_home);
-    add_text(sha, group->python_path);
-    add_text(sha, group->python_version);
-    add_number(sha, group->queue_timeout);
-    add_number(sha, group->startup_timeout);
-    add_number(sha, group->request_timeout);
-    add_number(sha, group->graceful_timeout);
-    add_number(sha, group->shutdown_timeout);
-    add_number(sha, group->maximum_requests);
 }
 
 static int add_param(void *sha, const char *key, const char *value)
@@ -160,7 +143,7 @@ void config_digest_compute(config_group_t *group, apr_pool_t *pconf, apr_pool_t 
     add_text(&sha, PIPELINE_VERSION);
     add_build(&sha, config_digest_module_path(), ptemp);
     add_build(&sha, group->interp_module, ptemp);
-    add_group(&sha, group);
+    add_group(&sha, group, ptemp);
     add_mounts(&sha, group->mounts);
     add_storages(&sha, group->storages);
     add_texts(&sha, group->zcml);

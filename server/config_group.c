@@ -336,6 +336,38 @@ const char *config_group_read(cmd_parms *cmd, const apr_array_header_t *words)
     return NULL;
 }
 
+/* The option's value as it would be written; NULL: not set. */
+static const char *option_text(const config_group_t *group, const option_t *option, apr_pool_t *p)
+{
+    const void *at = (const char *)group + option->offset;
+
+    switch (option->type) {
+    case OPTION_NUMBER:
+        return apr_itoa(p, *(const int *)at);
+    case OPTION_OCTAL:
+        return *(const int *)at < 0 ? NULL : apr_psprintf(p, "%04o", *(const unsigned *)at);
+    case OPTION_TIME:
+        return time_text(p, *(const apr_interval_time_t *)at);
+    default:
+        return *(const char *const *)at;
+    }
+}
+
+const char *config_group_describe(const config_group_t *group, apr_pool_t *p)
+{
+    const char *text = "";
+    int i;
+
+    for (i = 0; i < OPTION_COUNT; i++) {
+        const char *value = option_text(group, &options[i], p);
+
+        if (value) {
+            text = apr_pstrcat(p, text, "  ", options[i].name, "=", value, "\n", NULL);
+        }
+    }
+    return text;
+}
+
 /* ---- After every file was read ---- */
 
 /* "#1000" is a number, as in httpd's own User and Group. */

@@ -70,6 +70,9 @@ const config_storage_t *config_storage_find(const config_server_t *main_config, 
 int config_check_refuse(const char *id, const config_place_t *place, apr_pool_t *ptemp,
                         const char *format, ...) __attribute__((format(printf, 4, 5)));
 
+/* config_group.c: every option that has a value, "  name=value" on a line of its own. */
+const char *config_group_describe(const config_group_t *group, apr_pool_t *p);
+
 /* config_group.c: identity, interpreter module. */
 int config_group_check(config_group_t *group, apr_pool_t *pconf, apr_pool_t *ptemp);
 
