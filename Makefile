@@ -6,13 +6,14 @@
 # make bench      side by side with other servers and storages
 # make lint       format, include rules, sizes, static analysis, gcc and clang
 # make format     rewrites all sources in the house format
-# make fuzz       every fuzzer for FUZZ_SECONDS each
+# make fuzz       all fuzzers for FUZZ_SECONDS in all
 # make soak       the long tests, SOAK_MINUTES of load
 # make deps       the Debian packages for all of these (root), else says which are missing
 # make install    the modules, the package and conf.d (DESTDIR=, PREFIX=)
 # make clean      removes build/ and .venv
 #
 # CC=clang and CFLAGS_EXTRA= work with every target; objects of other flags are not mixed.
+# V=1 shows the commands.
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -34,6 +35,9 @@ OUT := build$(if $(SANITIZE),/$(SANITIZE))
 OBJ := build/obj-$(notdir $(firstword $(CC)))$(if $(SANITIZE),-$(SANITIZE))
 FUZZ := build/fuzz
 
+Q := $(if $(V),,@)
+say = @printf '  %-5s %s\n' '$1' '$2'
+
 # ---- What this machine has ----------------------------------------------------------------------
 # build/config.mk is made first, by installing what the build needs and asking it for its flags;
 # make then starts over with these. Targets that build nothing must work without it.
@@ -43,12 +47,12 @@ include build/config.mk
 endif
 
 build/config.mk: requirements/configure.sh requirements/apt-build.txt
-	requirements/deps.sh build
+	@requirements/deps.sh build
 	@mkdir -p $(@D)
-	requirements/configure.sh $(PYTHON) > $@
+	@requirements/configure.sh $(PYTHON) > $@
 
 build/deps-%: requirements/apt-%.txt
-	requirements/deps.sh $*
+	@requirements/deps.sh $*
 	@mkdir -p $(@D)
 	@touch $@
 
@@ -99,7 +103,7 @@ all: $(if $(wildcard mod_pipeline.c),$(MODULE)) $(if $(wildcard python/interp_*.
      $(if $(wildcard python/_storage*.c),$(EXTENSION)) \
      $(PACKAGE_FILES:python/%=$(OUT)/lib/%) .venv/.runtime
 
-objects: $(call objects_of,$(ALL_SOURCES))
+objects: $(call objects_of,$(ALL_SOURCES) $(wildcard t/unit/*.c))
 
 # A file that holds the flags changes only with them, so that make sees when they do.
 define stamp
@@ -115,7 +119,8 @@ endif
 
 $(OBJ)/%.o: %.c $(OBJ)/flags build/config.mk
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(call includes_of,$<) -MMD -MP -c $< -o $@
+	$(call say,$(CC),$<)
+	$(Q)$(CC) $(CFLAGS) $(call includes_of,$<) -MMD -MP -c $< -o $@
 
 # The module resolves httpd's symbols, and the interpreter module those of both, when loaded.
 $(MODULE): $(call objects_of,$(MODULE_SOURCES))
@@ -126,7 +131,8 @@ $(EXTENSION): LDLIBS := $(APR_LDLIBS) $(SQLITE_LDLIBS)
 
 $(MODULE) $(INTERP) $(EXTENSION): $(OUT)/flags
 	@mkdir -p $(@D)
-	$(CC) -shared $(LDFLAGS) $(filter %.o,$^) $(LDLIBS) -o $@
+	$(call say,link,$@)
+	$(Q)$(CC) -shared $(LDFLAGS) $(filter %.o,$^) $(LDLIBS) -o $@
 
 # Links, so that an edited .py is seen without another make.
 $(OUT)/lib/%: | python/%
@@ -140,20 +146,23 @@ requirements/demo.txt requirements/test.txt requirements/bench.txt: requirements
 
 # The .pth is relative to its folder: a tree that is moved keeps its imports.
 .venv/.created: build/config.mk
-	$(PYTHON) -m venv .venv
-	echo ../../../../build/lib > $(SITE_PACKAGES)/mod_pipeline.pth
+	$(call say,venv,$(@D))
+	$(Q)$(PYTHON) -m venv .venv
+	@echo ../../../../build/lib > $(SITE_PACKAGES)/mod_pipeline.pth
 	@touch $@
 
 .venv/.%: requirements/%.txt .venv/.created
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(call say,pip,$<)
+	$(Q).venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 # A sanitized build has an environment of its own that lends .venv's packages, but not ours.
 VENV := $(if $(SANITIZE),$(OUT)/venv,.venv)
 
 build/address/venv build/thread/venv: .venv/.created
-	$(PYTHON) -m venv --without-pip $@
-	printf '%s\n' ../../../../lib ../../../../../../$(SITE_PACKAGES) \
+	$(call say,venv,$@)
+	$(Q)$(PYTHON) -m venv --without-pip $@
+	@printf '%s\n' ../../../../lib ../../../../../../$(SITE_PACKAGES) \
 	    > $@/lib/python$(PYTHON_VERSION)/site-packages/mod_pipeline.pth
 
 # ---- Running ------------------------------------------------------------------------------------

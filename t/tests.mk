@@ -25,7 +25,8 @@ $(foreach source,$(UNIT_SOURCES),$(eval $(call unit_test,$(source))))
 
 $(UNIT_TESTS): $(OUT)/flags | build/deps-test
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $(filter %.o,$^) $(APR_LDLIBS) $(SQLITE_LDLIBS) -lcmocka -o $@
+	$(call say,link,$@)
+	$(Q)$(CC) $(LDFLAGS) $(filter %.o,$^) $(APR_LDLIBS) $(SQLITE_LDLIBS) -lcmocka -o $@
 
 $(call objects_of,$(UNIT_SOURCES)): | build/deps-test
 
@@ -42,14 +43,16 @@ $(foreach source,$(FUZZ_SOURCES),$(eval $(call fuzzer,$(source))))
 
 build/obj-fuzz/%.o: %.c Makefile t/tests.mk build/config.mk | build/deps-test
 	@mkdir -p $(@D)
-	clang $(FUZZ_CFLAGS) $(call includes_of,$<) -MMD -MP -c $< -o $@
+	$(call say,fuzz,$<)
+	$(Q)clang $(FUZZ_CFLAGS) $(call includes_of,$<) -MMD -MP -c $< -o $@
 
 $(FUZZERS):
 	@mkdir -p $(@D)
-	clang -fsanitize=fuzzer,address,undefined $^ $(APR_LDLIBS) $(SQLITE_LDLIBS) -o $@
+	$(call say,link,$@)
+	$(Q)clang -fsanitize=fuzzer,address,undefined $^ $(APR_LDLIBS) $(SQLITE_LDLIBS) -o $@
 
 fuzz: $(FUZZERS) .venv/.test
-	.venv/bin/python -m t.run --only fuzz --fuzz-seconds $(FUZZ_SECONDS) $(FUZZERS)
+	@.venv/bin/python -m t.run --only fuzz --fuzz-seconds $(FUZZ_SECONDS) $(FUZZERS)
 
 # ---- All tests ----------------------------------------------------------------------------------
 
@@ -76,13 +79,27 @@ CPPCHECK_FLAGS := --quiet --error-exitcode=1 --std=c11 --inline-suppr \
                   --suppressions-list=t/lint/cppcheck.txt \
                   -I. -D__GNUC__ -DPIPELINE_LINT --template=gcc
 
-lint: build/deps-test .venv/.test
-	$(MAKE) --no-print-directory CC=gcc objects
-	$(MAKE) --no-print-directory CC=clang objects
+LINTS := lint-compile lint-layout lint-format lint-cppcheck lint-python
+.PHONY: $(LINTS)
+
+# make -k lint goes on after the first check that fails.
+lint: $(LINTS)
+
+lint-compile: build/deps-test
+	@$(MAKE) --no-print-directory CC=gcc objects
+	@$(MAKE) --no-print-directory CC=clang objects
+
+lint-layout: .venv/.test
 	.venv/bin/python -m t.lint.includes
 	.venv/bin/python -m t.lint.sizes
+
+lint-format: build/deps-test
 	clang-format --dry-run -Werror $(C_FILES)
+
+lint-cppcheck: build/deps-test
 	cppcheck $(CPPCHECK_FLAGS) $(filter %.c,$(C_FILES))
+
+lint-python: .venv/.test
 	.venv/bin/ruff check $(PYTHON_FOLDERS)
 	.venv/bin/ruff format --check $(PYTHON_FOLDERS)
 
