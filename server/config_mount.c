@@ -27,7 +27,7 @@ static const char *prefix_parse(apr_pool_t *p, const char *word)
         len--;
     }
     word = apr_pstrmemdup(p, word, len);
-    if (len && (!config_word_is_path(word) || strpbrk(word, "?#"))) {
+    if (len && (!word[1] || !config_word_is_path(word) || strpbrk(word, "?#"))) {
         return NULL;
     }
     return word;

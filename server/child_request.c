@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * child_request.c: one request from the handler to its end, in a child's thread.
+ *
+ * The thread takes a channel, sends the ticket, and then sleeps in poll() until the worker, or the
+ * client, has something for it.  For a small answer that is send, poll and recv, and no more.
+ */
+#include "server/child.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+#include <apr_portable.h>
+#include <apr_strings.h>
+#include <http_config.h>
+#include <http_core.h>
+#include <http_log.h>
+#include <http_protocol.h>
+#include <http_request.h>
+
+#include "server/child_call.h"
+
+APLOG_USE_MODULE(pipeline);
+
+#define STREAM_POLL \
+    10 /* ms between two looks at the body of an HTTP/2 stream, which has no socket */
+#define LOST_TICKET 200 /* ms after which a ticket is sent again if a daemon died meanwhile */
+#define RETRY_AFTER "5" /* s; what a 503 asks the client to wait */
+
+/* What a connection remembers: the channel it used last, whose memory is warm. */
+typedef struct child_connection_t {
+    apr_uint32_t hint;
+} child_connection_t;
+
+int child_connection(conn_rec *c, void *csd)
+{
+    child_connection_t *memory = apr_palloc(c->pool, sizeof(*memory));
+
+    (void)csd;
+    memory->hint = (apr_uint32_t)c->id;
+    ap_set_module_config(c->conn_config, &pipeline_module, memory);
+    return DECLINED;
+}
+
+static child_connection_t *connection_memory(const request_rec *r)
+{
+    return ap_get_module_config(r->connection->conn_config, &pipeline_module);
+}
+
+/* True when nobody serves the group's queue and nobody is about to. */
+static int instance_failed(const scoreboard_instance_t *instance)
+{
+    const scoreboard_t *board = instance->board;
+
+    return atomic_load(&board->live) == 0 &&
+           atomic_load(&board->failed) >= instance->last_generation;
+}
+
+/* The queue that serves this request: the group's own, or, if its new code does not load, the old
+ * one. */
+static scoreboard_instance_t *instance_choose(const config_group_t *group)
+{
+    scoreboard_instance_t *instance = group->instance;
+
+    while (instance != NULL && instance_failed(instance)) {
+        instance = instance->fallback;
+    }
+    return instance;
+}
+
+static int unavailable(request_rec *r, const scoreboard_instance_t *instance)
+{
+    if (instance != NULL) {
+        atomic_fetch_add_explicit(&instance->board->refused, 1, memory_order_relaxed);
+    }
+    apr_table_setn(r->err_headers_out, "Retry-After", RETRY_AFTER);
+    return HTTP_SERVICE_UNAVAILABLE;
+}
+
+static int client_descriptor(const request_rec *r)
+{
+    apr_socket_t *socket;
+    apr_os_sock_t fd;
+
+    if (r->connection->master != NULL) {
+        return -1;
+    }
+    socket = ap_get_conn_socket(r->connection);
+    return socket != NULL && apr_os_sock_get(&fd, socket) == APR_SUCCESS ? fd : -1;
+}
+
+static void call_init(child_call_t *call, request_rec *r, char *arena)
+{
+    const config_group_t *group;
+
+    memset(call, 0, sizeof(*call));
+    call->r = r;
+    call->mount = ap_get_module_config(r->request_config, &pipeline_module);
+    group = call->mount->group;
+    call->instance = instance_choose(group);
+    call->started = scoreboard_clock();
+    call->queue_deadline = call->started + group->queue_timeout;
+    call->timeout = group->request_timeout;
+    call->client_fd = client_descriptor(r);
+    call->arena = arena;
+    call->answer = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+}
+
+/* ms that poll() may sleep. */
+static int wait_limit(child_call_t *call, apr_int64_t last)
+{
+    apr_int64_t now = scoreboard_clock();
+    apr_int64_t left = call->queue_deadline - now;
+
+    if (call->claimed) {
+        left = call->timeout > 0 ? last + call->timeout - now : APR_INT64_MAX;
+    } else if (left > LOST_TICKET * 1000) {
+        left = LOST_TICKET * 1000;
+    }
+    if (call->client_fd < 0 && left > STREAM_POLL * 1000) {
+        left = call->out == CHILD_OUT_BODY ? STREAM_POLL * 1000 : LOST_TICKET * 1000;
+    }
+    if (left > 60000000) {
+        left = 60000000; /* a look once a minute costs nothing */
+    }
+    return left <= 0 ? 0 : (int)((left + 999) / 1000);
+}
+
+/* Sleeps until there is something to do.  Returns what poll() returns. */
+static int call_wait(child_call_t *call, apr_int64_t last, int *channel_ready, int *client_ready)
+{
+    struct pollfd watched[2] = { { .fd = call->lease.fd, .events = POLLIN },
+                                 { .fd = call->client_fd } };
+    int n;
+
+    watched[0].events = (short)(POLLIN | (call->channel_full ? POLLOUT : 0));
+    watched[1].events = (short)(POLLRDHUP | (call->body_starved ? POLLIN : 0));
+    n = poll(watched, call->client_fd >= 0 ? 2 : 1, wait_limit(call, last));
+    *channel_ready = n > 0 && watched[0].revents & POLLIN;
+    *client_ready = n > 0 && call->client_fd >= 0 ? watched[1].revents : 0;
+    return n;
+}
+
+/* Takes in every frame that is there, as far as the arena has room. */
+static apr_status_t frames_take(child_call_t *call)
+{
+    apr_status_t rv = APR_SUCCESS;
+
+    while (rv == APR_SUCCESS && call->in < CHILD_IN_COMPLETE &&
+           call->arena_used + WIRE_FRAME_MAX <= CHILD_ARENA) {
+        char *frame = call->arena + call->arena_used;
+        apr_size_t got;
+        int passed;
+
+        rv = scoreboard_channel_recv(call->lease.fd, frame, WIRE_FRAME_MAX, 0, &got, &passed);
+        if (rv == APR_SUCCESS) {
+            rv = child_response_frame(call, frame, got, passed);
+            call->arena_used += (got + 15) & ~(apr_size_t)15;
+        }
+    }
+    return APR_STATUS_IS_EAGAIN(rv) || APR_STATUS_IS_EINTR(rv) ? APR_SUCCESS : rv;
+}
+
+static apr_status_t response_forward(child_call_t *call)
+{
+    apr_status_t rv = frames_take(call);
+
+    if (rv == APR_SUCCESS && call->in != CHILD_IN_CUT &&
+        (call->in == CHILD_IN_COMPLETE || !APR_BRIGADE_EMPTY(call->answer) ||
+         (call->in == CHILD_IN_STREAMING && !call->passed))) {
+        rv = child_response_pass(call, 1);
+    }
+    call->arena_used = 0;
+    return rv;
+}
+
+/*
+ * A worker may have died between taking the ticket and claiming it.  Once a daemon has died, a
+ * ticket that nobody has claimed is sent again; if it was not lost, the second one is dropped
+ * unread.
+ */
+static apr_status_t ticket_watch(child_call_t *call)
+{
+    scoreboard_instance_t *instance = call->instance;
+
+    call->claimed = scoreboard_channel_claimed(instance, call->lease.index, call->lease.req);
+    if (call->claimed) {
+        return APR_SUCCESS;
+    }
+    if (scoreboard_clock() >= call->queue_deadline || instance_failed(instance)) {
+        return APR_TIMEUP;
+    }
+    if (call->deaths != atomic_load(&instance->board->deaths) && call->out == CHILD_OUT_CLOSED &&
+        call->body == NULL) {
+        return child_ticket_send(call) == OK ? APR_SUCCESS : APR_EGENERAL;
+    }
+    return APR_SUCCESS;
+}
+
+/* One turn: send what can be sent, sleep, take what has come. */
+static apr_status_t call_turn(child_call_t *call, apr_int64_t *last)
+{
+    int channel_ready;
+    int client_ready;
+    int n;
+    apr_status_t rv = child_pump(call);
+
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    n = call_wait(call, *last, &channel_ready, &client_ready);
+    if (channel_ready) {
+        call->claimed = 1;
+        *last = scoreboard_clock();
+        return response_forward(call);
+    }
+    if (client_ready & (POLLRDHUP | POLLHUP | POLLERR) || call->r->connection->aborted) {
+        call->client_gone = !(client_ready & POLLIN);
+        return call->client_gone ? APR_ECONNABORTED : APR_SUCCESS;
+    }
+    if (n == 0) {
+        rv = ticket_watch(call);
+        if (rv == APR_SUCCESS && call->claimed && call->timeout > 0 &&
+            scoreboard_clock() - *last >= call->timeout) {
+            rv = APR_TIMEUP;
+        }
+    }
+    return rv;
+}
+
+static apr_status_t call_run(child_call_t *call)
+{
+    apr_int64_t last = call->started;
+    apr_status_t rv = APR_SUCCESS;
+
+    while (rv == APR_SUCCESS && call->in < CHILD_IN_COMPLETE) {
+        rv = call_turn(call, &last);
+    }
+    return rv;
+}
+
+/* A head that came, and has not been passed on, gives way to an error page. */
+static void response_forget(child_call_t *call)
+{
+    apr_brigade_cleanup(call->answer);
+    apr_table_clear(call->r->headers_out);
+    call->r->status = HTTP_OK;
+    call->r->status_line = NULL;
+}
+
+/* The status of a call that ended before a response began. */
+static int call_failed(child_call_t *call, apr_status_t rv)
+{
+    request_rec *r = call->r;
+
+    if (call->body_status != 0) {
+        return call->body_status;
+    }
+    if (!scoreboard_channel_claimed(call->instance, call->lease.index, call->lease.req)) {
+        ap_log_rerror(
+            APLOG_MARK, APLOG_ERR, 0, r,
+            PIPELOGNO(0201) "no worker of process group %s took the request within %" APR_TIME_T_FMT
+                            " ms",
+            call->instance->name, (scoreboard_clock() - call->started) / 1000);
+        return HTTP_SERVICE_UNAVAILABLE;
+    }
+    atomic_fetch_add_explicit(&call->instance->board->aborted, 1, memory_order_relaxed);
+    response_forget(call);
+    if (APR_STATUS_IS_TIMEUP(rv)) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      PIPELOGNO(0205) "process group %s did not answer within request-timeout",
+                      call->instance->name);
+        return HTTP_GATEWAY_TIME_OUT;
+    }
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r,
+                  PIPELOGNO(0202) "a worker of process group %s ended before it answered",
+                  call->instance->name);
+    return HTTP_BAD_GATEWAY;
+}
+
+static int call_cut(child_call_t *call, apr_status_t rv)
+{
+    atomic_fetch_add_explicit(&call->instance->board->aborted, 1, memory_order_relaxed);
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, call->r,
+                  PIPELOGNO(0206) "process group %s broke off its response; the client sees it cut",
+                  call->instance->name);
+    return child_response_cut(call);
+}
+
+/* What httpd is told; everything but a complete response is cancelled first. */
+static int call_end(child_call_t *call, apr_status_t rv)
+{
+    if (call->in == CHILD_IN_COMPLETE) {
+        return OK;
+    }
+    child_cancel(call);
+    if (call->client_gone) {
+        atomic_fetch_add_explicit(&call->instance->board->cancelled, 1, memory_order_relaxed);
+        call->r->connection->aborted = 1;
+        call->r->connection->keepalive = AP_CONN_CLOSE;
+        return DONE;
+    }
+    return call->passed ? call_cut(call, rv) : call_failed(call, rv);
+}
+
+static int call_do(child_call_t *call)
+{
+    child_connection_t *memory = connection_memory(call->r);
+    apr_uint32_t hint = memory != NULL ? memory->hint : 0;
+    apr_status_t rv =
+        scoreboard_channel_acquire(call->instance, hint, call->queue_deadline, &call->lease);
+    int status;
+
+    if (rv != APR_SUCCESS) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, call->r,
+                      PIPELOGNO(0207) "all channels of process group %s are in use",
+                      call->instance->name);
+        return HTTP_SERVICE_UNAVAILABLE;
+    }
+    if (memory != NULL) {
+        memory->hint = call->lease.index;
+    }
+    status = child_ticket_send(call);
+    if (status == OK) {
+        rv = call_run(call);
+        status = call_end(call, rv);
+    }
+    scoreboard_channel_release(&call->lease);
+    return status;
+}
+
+int child_handle(request_rec *r)
+{
+    char arena[CHILD_ARENA]; /* on the stack: httpd's threads have 8 MB, and only what is used is
+                                touched */
+    child_call_t call;
+    int status;
+
+    if (r->handler == NULL || strcmp(r->handler, CHILD_HANDLER) != 0 ||
+        ap_get_module_config(r->request_config, &pipeline_module) == NULL) {
+        return DECLINED;
+    }
+    call_init(&call, r, arena);
+    if (call.instance == NULL) {
+        ap_log_rerror(
+            APLOG_MARK, APLOG_ERR, 0, r,
+            PIPELOGNO(0200) "process group %s could not load its applications, and there is no "
+                            "older generation to serve",
+            call.mount->group->name);
+        return unavailable(r, call.mount->group->instance);
+    }
+    status = call_do(&call);
+    if (status == HTTP_SERVICE_UNAVAILABLE) {
+        (void)unavailable(r, call.instance);
+    }
+    atomic_fetch_add_explicit(&call.instance->board->requests, 1, memory_order_relaxed);
+    scoreboard_latency_add(call.instance->board, scoreboard_clock() - call.started);
+    return status;
+}

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * daemon.c: the main thread of a daemon process.
+ *
+ * It takes the group's identity, opens the interpreter, loads the applications, starts the workers,
+ * and then sleeps until the manager says something or is no more.
+ *
+ *   1. Once 'ready' is sent, the process ends only when every worker has finished its request.
+ *   2. A daemon whose manager has died goes on serving, until a newer generation is ready or nobody
+ *      can send requests any more: no request is lost to the death of a manager.
+ */
+#include "server/daemon_private.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <apr_strings.h>
+#include <apr_signal.h>
+#include <http_log.h>
+
+#include "server/manager_descriptors.h"
+
+APLOG_USE_MODULE(pipeline);
+
+#define ORPHAN_LOOK 100 /* ms between two looks of a daemon without a manager */
+#define WAKE_EVERY \
+    2 /* ms between two attempts to wake a worker: a signal may come just before recv() */
+
+/* Does nothing: that there is a handler ends a system call. */
+static void wake_up(int signum)
+{
+    (void)signum;
+}
+
+static void signal_set(int signum, void (*handler)(int))
+{
+    struct sigaction action;
+
+    memset(&action, 0, sizeof(action));
+    action.sa_handler = handler;
+    (void)sigaction(signum, &action, NULL); /* without SA_RESTART: recv() is to end */
+}
+
+static void signals_begin(void)
+{
+    sigset_t none;
+
+    signal_set(SIGTERM, SIG_DFL); /* until the applications are loaded; they may take for ever */
+    signal_set(DAEMON_WAKE, wake_up);
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void daemon_become(daemon_t *d, const daemon_plan_t *plan)
+{
+    apr_array_header_t *keep;
+
+    memset(d, 0, sizeof(*d));
+    d->plan = *plan;
+    signals_begin();
+    apr_pool_create(&d->pchild, NULL);
+    apr_pool_tag(d->pchild, "pipeline-pchild");
+    keep = apr_array_make(d->pchild, 64, sizeof(int));
+    APR_ARRAY_PUSH(keep, int) = plan->control;
+    APR_ARRAY_PUSH(keep, int) = plan->liveness;
+    scoreboard_descriptors(plan->instance, keep);
+    manager_descriptors_close(plan->server, keep, d->pchild);
+    manager_title_set(plan->server, plan->group->display_name != NULL
+                                        ? plan->group->display_name
+                                        : apr_psprintf(d->pchild, "pipeline %s generation %u",
+                                                       plan->group->name, plan->generation));
+}
+
+static void daemon_load(daemon_t *d)
+{
+    pid_t manager = getppid();
+
+    if (daemon_identity_take(&d->plan, d->pchild) != APR_SUCCESS) {
+        _exit(DAEMON_EXIT_PRIVILEGES);
+    }
+    if (getppid() != manager) {
+        _exit(0); /* it died before the kernel was told to tell us */
+    }
+    if (daemon_interp_open(&d->plan, &d->api, d->pchild) != APR_SUCCESS) {
+        _exit(DAEMON_EXIT_INTERP);
+    }
+    if (d->api->start(d->plan.group, &d->interp, d->pchild) != APR_SUCCESS) {
+        _exit(DAEMON_EXIT_LOAD);
+    }
+}
+
+static daemon_worker_t *workers_start(daemon_t *d)
+{
+    int count = d->plan.group->threads;
+    daemon_worker_t *workers = apr_pcalloc(d->pchild, (apr_size_t)count * sizeof(*workers));
+    int i;
+
+    for (i = 0; i < count; i++) {
+        apr_status_t rv = daemon_worker_start(d, i, &workers[i]);
+
+        if (rv != APR_SUCCESS) {
+            ap_log_error(APLOG_MARK, APLOG_CRIT, rv, d->plan.server,
+                         PIPELOGNO(0332) "process group %s: cannot start worker thread %d",
+                         d->plan.group->name, i);
+            _exit(DAEMON_EXIT_LOAD);
+        }
+    }
+    return workers;
+}
+
+static void message_send(const daemon_t *d, char message)
+{
+    (void)send(d->plan.control, &message, 1, MSG_NOSIGNAL);
+}
+
+/* True once an orphan has nobody to serve, or somebody else serves. */
+static int orphan_over(const daemon_t *d)
+{
+    struct pollfd liveness = { .fd = d->plan.liveness, .events = POLLIN };
+
+    if (atomic_load(&d->plan.instance->board->ready) > d->plan.generation) {
+        return 1;
+    }
+    return poll(&liveness, 1, ORPHAN_LOOK) > 0;
+}
+
+/* Returns when the daemon is to drain. */
+static void manager_listen(const daemon_t *d)
+{
+    for (;;) {
+        struct pollfd watched = { .fd = d->plan.control, .events = POLLIN };
+        char message;
+        ssize_t n;
+
+        (void)poll(&watched, 1, -1);
+        n = recv(d->plan.control, &message, 1, 0);
+        if (n == 1 && message == DAEMON_DRAIN) {
+            return;
+        }
+        if (n == 0) {
+            break;
+        }
+    }
+    while (!orphan_over(d)) {
+    }
+}
+
+static void workers_drain(daemon_t *d, daemon_worker_t *workers)
+{
+    int count = d->plan.group->threads;
+    int i;
+
+    atomic_store(&d->draining, 1);
+    for (i = 0; i < count; i++) {
+        while (!atomic_load(&workers[i].left)) {
+            if (!atomic_load(&workers[i].row->busy)) { /* a request is not to see our signals */
+                daemon_worker_wake(&workers[i]);
+            }
+            (void)poll(NULL, 0, WAKE_EVERY);
+        }
+        (void)pthread_join(workers[i].thread, NULL);
+    }
+}
+
+/* Python's finalisation can hang; the process ends all the same. */
+static void interp_end(daemon_t *d)
+{
+    apr_interval_time_t limit = d->plan.group->shutdown_timeout;
+
+    signal_set(SIGALRM, SIG_DFL);
+    (void)alarm((unsigned)(limit / 1000000 + 1));
+    d->api->stop(d->interp);
+}
+
+void daemon_main(const daemon_plan_t *plan)
+{
+    daemon_t d;
+    daemon_worker_t *workers;
+
+    daemon_become(&d, plan);
+    daemon_load(&d);
+    signal_set(SIGTERM,
+               wake_up); /* from now on the manager's word counts, or the end of its socket */
+    workers = workers_start(&d);
+    message_send(&d, DAEMON_READY);
+    manager_listen(&d);
+    workers_drain(&d, workers);
+    interp_end(&d);
+    _exit(0);
+}

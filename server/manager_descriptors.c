@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * manager_descriptors.c: what a forked process keeps of httpd: descriptors, and the name it shows.
+ *
+ * A manager inherits everything that the parent had open: listeners, other modules' locks, pipes to
+ * log programs.  Whatever it kept it would hold on to after the parent has let go, so all but a
+ * short list is closed.  Called once in each manager and each daemon, single-threaded.
+ */
+#include "server/manager_descriptors.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include <apr_portable.h>
+#include <apr_strings.h>
+
+#define COMM_MAX 16 /* TASK_COMM_LEN of the kernel, with the NUL */
+
+static int descriptor_of(apr_file_t *file)
+{
+    apr_os_file_t fd;
+
+    return file != NULL && apr_os_file_get(&fd, file) == APR_SUCCESS ? fd : -1;
+}
+
+static int is_kept(const apr_array_header_t *keep, int fd)
+{
+    int i;
+
+    for (i = 0; i < keep->nelts; i++) {
+        if (APR_ARRAY_IDX(keep, i, int) == fd) {
+            return 1;
+        }
+    }
+    return fd <= STDERR_FILENO;
+}
+
+/* A table by descriptor, so that thousands of channels cost one look each. */
+static char *kept_table(server_rec *main_server, const apr_array_header_t *keep, int size,
+                        apr_pool_t *p)
+{
+    char *table = apr_pcalloc(p, (apr_size_t)size);
+    server_rec *s;
+    int i;
+
+    for (i = 0; i < keep->nelts; i++) {
+        int fd = APR_ARRAY_IDX(keep, i, int);
+
+        if (fd >= 0 && fd < size) {
+            table[fd] = 1;
+        }
+    }
+    for (s = main_server; s != NULL; s = s->next) {
+        int fd = descriptor_of(s->error_log);
+
+        if (fd >= 0 && fd < size) {
+            table[fd] = 1;
+        }
+    }
+    return table;
+}
+
+void manager_descriptors_close(server_rec *main_server, const apr_array_header_t *keep,
+                               apr_pool_t *p)
+{
+    int size = (int)sysconf(_SC_OPEN_MAX);
+    DIR *folder = opendir("/proc/self/fd");
+    struct dirent *entry;
+    char *table;
+
+    if (folder == NULL) {
+        return;
+    }
+    closelog(); /* its descriptor is closed below; the next message opens another */
+    table = kept_table(main_server, keep, size, p);
+    while ((entry = readdir(folder)) != NULL) {
+        int fd = entry->d_name[0] == '.' ? -1 : atoi(entry->d_name);
+
+        if (fd > STDERR_FILENO && fd != dirfd(folder) &&
+            (fd >= size ? !is_kept(keep, fd) : !table[fd])) {
+            (void)close(fd);
+        }
+    }
+    (void)closedir(folder);
+}
+
+void manager_title_set(server_rec *main_server, const char *title)
+{
+    const process_rec *process = main_server->process;
+    char comm[COMM_MAX];
+    char *start = (char *)process->argv[0];
+    apr_size_t room = strlen(start);
+    int i;
+
+    apr_cpystrn(comm, title, sizeof(comm));
+    (void)prctl(PR_SET_NAME, comm);
+    for (i = 1; i < process->argc && process->argv[i] == start + room + 1; i++) {
+        room += 1 + strlen(process->argv[i]);
+    }
+    memset(start, 0, room);
+    apr_cpystrn(start, title, room + 1);
+}
