@@ -3,15 +3,16 @@
  * interp.h: the interpreter of a daemon process, as the stages use it.
  *
  * A daemon has one interpreter (interp_t, owned by pchild).  Each of its workers has one
- * interp_thread_t, which knows the worker's Python thread state and the request in hand.  Everything
+ * interp_thread_t, which knows the worker's Python thread state and the request in hand. Everything
  * here runs in a worker thread between handle()'s entry and its return, and holds the GIL unless a
  * declaration says otherwise.  PyObject pointers that are returned are new references.
  *
  * Invariants:
- *  1. A thread has at most one request; interp_thread_begin() gives it, interp_thread_end() takes it.
+ *  1. A thread has at most one request; interp_thread_begin() gives it, interp_thread_end() takes
+ * it.
  *  2. wsgi.input is one object for the whole request, over every retry; it is dead after the end.
- *  3. A Python exception is either set (a function returned APR_EGENERAL and says so) or logged, never
- *     both: who logs, clears.
+ *  3. A Python exception is either set (a function returned APR_EGENERAL and says so) or logged,
+ * never both: who logs, clears.
  */
 #ifndef PYTHON_INTERP_H
 #define PYTHON_INTERP_H
@@ -21,6 +22,7 @@
 
 #include <apr_pools.h>
 #include <httpd.h>
+#include <http_config.h>
 
 #include "mod_pipeline.h"
 #include "server/config.h"
@@ -36,13 +38,15 @@ interp_t *interp_of(const interp_thread_t *thread);
 const config_group_t *interp_group(const interp_t *interp);
 apr_pool_t *interp_pool(const interp_t *interp); /* pchild */
 
-/* The WSGI application of a mount, loaded at start; borrowed. NULL without an exception for others. */
+/* The WSGI application of a mount, loaded at start; borrowed. NULL without an exception for others.
+ */
 PyObject *interp_application_for(const interp_t *interp, const config_mount_t *mount);
 
 /*
- * Resolves "module:callable" or "/path/file[:callable]" (default callable: `application`; dotted names
- * are followed). A file becomes a module of a name that is its own. NULL with an exception set: import
- * failed, SystemExit, nothing of that name, or not callable. Also for stages written in Python.
+ * Resolves "module:callable" or "/path/file[:callable]" (default callable: `application`; dotted
+ * names are followed). A file becomes a module of a name that is its own. NULL with an exception
+ * set: import failed, SystemExit, nothing of that name, or not callable. Also for stages written in
+ * Python.
  */
 PyObject *interp_target_load(interp_t *interp, const char *target);
 
@@ -52,8 +56,8 @@ PyObject *interp_target_load(interp_t *interp, const char *target);
 void interp_gil_take(interp_thread_t *thread);
 void interp_gil_release(interp_thread_t *thread);
 
-/* Gives the request to the thread, and takes it away: what is left of the lines written to wsgi.errors
- * is logged, wsgi.input ends. begin needs no GIL; end does. */
+/* Gives the request to the thread, and takes it away: what is left of the lines written to
+ * wsgi.errors is logged, wsgi.input ends. begin needs no GIL; end does. */
 void interp_thread_begin(interp_thread_t *thread, request_rec *r, daemon_exchange_t *x);
 void interp_thread_end(interp_thread_t *thread);
 
@@ -63,7 +67,7 @@ daemon_exchange_t *interp_thread_exchange(const interp_thread_t *thread);
 
 /* The id that the log, the error page and mod_pipeline.request_id show; borrowed from the request's
  * pool, never NULL. With or without the GIL. */
-const char *interp_request_label(const interp_thread_t *thread);
+const char *interp_thread_label(interp_thread_t *thread);
 
 /* ---- Environ and input ----------------------------------------------------------------------- */
 
@@ -90,9 +94,9 @@ apr_status_t interp_wsgi_call(interp_thread_t *thread, PyObject *application, Py
                               PyObject **response);
 
 /*
- * The same from an answer at hand, as though an application had given it: status ("200 OK"), headers
- * (a list of pairs of str), body (an iterable of bytes; a list of one item is the fast way).
- * APR_EGENERAL: refused as start_response would refuse it, the exception is set.
+ * The same from an answer at hand, as though an application had given it: status ("200 OK"),
+ * headers (a list of pairs of str), body (an iterable of bytes; a list of one item is the fast
+ * way). APR_EGENERAL: refused as start_response would refuse it, the exception is set.
  */
 apr_status_t interp_wsgi_answer(interp_thread_t *thread, PyObject *status, PyObject *headers,
                                 PyObject *body, PyObject **response);
@@ -100,9 +104,9 @@ apr_status_t interp_wsgi_answer(interp_thread_t *thread, PyObject *status, PyObj
 /*
  * Sends the body, ends the exchange, calls close() of the iterable (once, whatever happens).
  * APR_SUCCESS: sent whole, or nobody waits for it any more.
- * APR_EGENERAL: failed before anything left; the exception is set, the exchange is as it was at begin:
- * the caller may try again, or call interp_wsgi_fail().
- * APR_INCOMPLETE: failed after bytes had left; logged, the client is shown that the response is cut.
+ * APR_EGENERAL: failed before anything left; the exception is set, the exchange is as it was at
+ * begin: the caller may try again, or call interp_wsgi_fail(). APR_INCOMPLETE: failed after bytes
+ * had left; logged, the client is shown that the response is cut.
  */
 apr_status_t interp_wsgi_send(PyObject *response);
 
@@ -113,9 +117,9 @@ apr_status_t interp_wsgi_send(PyObject *response);
 void interp_wsgi_drop(PyObject *response);
 
 /*
- * Logs the exception that is set, under PIPE0520 or the id of the rule that the application broke, and
- * ends the exchange: with a page of status 500 that shows the request's label, or by cutting what has
- * been sent in part.
+ * Logs the exception that is set, under PIPE0510 or the id of the rule that the application broke,
+ * and ends the exchange: with a page of status 500 that shows the request's label, or by cutting
+ * what has been sent in part.
  */
 void interp_wsgi_fail(interp_thread_t *thread);
 
@@ -128,9 +132,9 @@ int interp_thread_sent(const interp_thread_t *thread);
 /* ---- Log ------------------------------------------------------------------------------------- */
 
 /*
- * Logs the exception that is set, with its traceback in the same line, and clears it. r NULL: to the
- * main log, or to that of the server whose application is being loaded. prefix: the text before the
- * message, which starts with the id by PIPELOGNO(). Releases the GIL while it writes.
+ * Logs the exception that is set, with its traceback in the same line, and clears it. r NULL: to
+ * the main log, or to that of the server whose application is being loaded. prefix: the text before
+ * the message, which starts with the id by PIPELOGNO(). Releases the GIL while it writes.
  */
 void interp_log_exception(interp_thread_t *thread, request_rec *r, const char *prefix);
 

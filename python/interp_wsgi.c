@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * interp_wsgi.c: calls a WSGI application, and sends what it returns (PEP 3333).
+ *
+ * A worker thread runs all of it, with the GIL, between interp_thread_begin() and
+ * interp_thread_end(). What is at hand (a list or tuple of bytes) goes out in as few frames as it
+ * fits; what is yielded goes out before the next item is asked for. Whatever happens, the
+ * iterable's close() is called once and the exchange is ended once: whole, or visibly cut.
+ */
+#include "python/interp_private.h"
+
+#include <apr_strings.h>
+#include <http_log.h>
+
+APLOG_USE_MODULE(pipeline);
+
+/* ---- Calling --------------------------------------------------------------------------------- */
+
+/* The response can be used no more, whoever still holds it. */
+static void wsgi_release(interp_response_t *response)
+{
+    response->thread = NULL;
+    Py_DECREF(response);
+}
+
+/* A response that failed before anything left leaves the exchange as it was. */
+static void wsgi_take_back(interp_response_t *response)
+{
+    if (response->given && !interp_thread_sent(response->thread)) {
+        daemon_exchange_reset(response->thread->x);
+        response->thread->gathered = 0;
+    }
+}
+
+apr_status_t interp_wsgi_call(interp_thread_t *thread, PyObject *application, PyObject *env,
+                              PyObject **response)
+{
+    interp_response_t *made = (interp_response_t *)interp_response_new(thread);
+    PyObject *args[3] = { NULL, env, (PyObject *)made };
+
+    *response = NULL;
+    if (!made) {
+        return APR_EGENERAL;
+    }
+    thread->fault = INTERP_FAULT_NONE;
+    made->body =
+        PyObject_Vectorcall(application, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    if (!made->body) {
+        wsgi_take_back(made);
+        wsgi_release(made);
+        return APR_EGENERAL;
+    }
+    thread->fault = INTERP_FAULT_NONE; /* refused, but the application went on */
+    *response = (PyObject *)made;
+    return APR_SUCCESS;
+}
+
+apr_status_t interp_wsgi_answer(interp_thread_t *thread, PyObject *status, PyObject *headers,
+                                PyObject *body, PyObject **response)
+{
+    interp_response_t *made = (interp_response_t *)interp_response_new(thread);
+
+    *response = NULL;
+    if (!made) {
+        return APR_EGENERAL;
+    }
+    thread->fault = INTERP_FAULT_NONE;
+    if (interp_response_start(made, status, headers) != APR_SUCCESS) {
+        wsgi_release(made);
+        return APR_EGENERAL;
+    }
+    made->body = Py_NewRef(body);
+    *response = (PyObject *)made;
+    return APR_SUCCESS;
+}
+
+/* ---- Sending --------------------------------------------------------------------------------- */
+
+/* All the items are at hand, so their length is known. Without one (an item that is not bytes) the
+ * items are taken one by one, up to the wrong one. */
+static apr_int64_t wsgi_total(PyObject *const *items, Py_ssize_t count)
+{
+    apr_int64_t total = 0;
+    Py_ssize_t i;
+
+    for (i = 0; i < count; i++) {
+        if (!PyBytes_Check(items[i])) {
+            return -1;
+        }
+        total += PyBytes_GET_SIZE(items[i]);
+    }
+    return total;
+}
+
+/* An empty body on HEAD says nothing about what GET would send. */
+static void wsgi_set_length(interp_response_t *response, apr_int64_t total)
+{
+    const int head_only = response->thread->r->header_only;
+
+    if (response->head.content_length < 0 && !response->given && total >= 0 &&
+        (!response->bodiless || (head_only && total > 0 && response->head.status != 204 &&
+                                 response->head.status != 304))) {
+        response->head.content_length = total;
+    }
+}
+
+static apr_status_t wsgi_send_sequence(interp_response_t *response)
+{
+    PyObject *const *items = PySequence_Fast_ITEMS(response->body);
+    const Py_ssize_t count = PySequence_Fast_GET_SIZE(response->body);
+    apr_status_t rv = APR_SUCCESS;
+    PyObject *item;
+    Py_ssize_t i;
+
+    wsgi_set_length(response, wsgi_total(items, count));
+    for (i = 0; i < PySequence_Fast_GET_SIZE(response->body) && rv == APR_SUCCESS; i++) {
+        /* The GIL is released inside, and a list may be changed meanwhile. */
+        item = Py_NewRef(PySequence_Fast_GET_ITEM(response->body, i));
+        rv = interp_response_item(response, item, 1);
+        Py_DECREF(item);
+    }
+    return rv;
+}
+
+/* A str or bytes can be iterated, but never yields bytes. */
+static int wsgi_iterable(PyObject *body)
+{
+    return !PyUnicode_Check(body) && !PyBytes_Check(body) &&
+           (Py_TYPE(body)->tp_iter || PySequence_Check(body));
+}
+
+static apr_status_t wsgi_send_iterable(interp_response_t *response)
+{
+    apr_status_t rv = APR_SUCCESS;
+    PyObject *items;
+    PyObject *item;
+
+    if (!wsgi_iterable(response->body)) {
+        PyErr_Format(PyExc_TypeError, "the application returned %.100s, not an iterable of bytes",
+                     Py_TYPE(response->body)->tp_name);
+        response->thread->fault = INTERP_FAULT_BODY;
+        return APR_EGENERAL;
+    }
+    items = PyObject_GetIter(response->body);
+    if (!items) {
+        return APR_EGENERAL;
+    }
+    while (rv == APR_SUCCESS && (item = PyIter_Next(items))) {
+        rv = interp_response_item(response, item, 0);
+        Py_DECREF(item);
+    }
+    Py_DECREF(items);
+    return rv == APR_SUCCESS && PyErr_Occurred() ? APR_EGENERAL : rv;
+}
+
+/* A regular file goes out by its descriptor, up to Content-Length or its end. */
+static apr_status_t wsgi_send_file(interp_response_t *response, int fd, apr_int64_t offset,
+                                   apr_int64_t length)
+{
+    apr_status_t rv;
+
+    wsgi_set_length(response, length);
+    if (response->head.content_length >= 0 &&
+        length > response->head.content_length - response->sent) {
+        length = response->head.content_length - response->sent;
+    }
+    rv = interp_response_head(response);
+    if (rv != APR_SUCCESS || response->bodiless || length <= 0) {
+        return rv;
+    }
+    rv = interp_exchange_file(response->thread, fd, offset, length);
+    response->sent += length;
+    return rv;
+}
+
+static apr_status_t wsgi_send_body(interp_response_t *response)
+{
+    interp_t *interp = response->thread->interp;
+    apr_int64_t offset;
+    apr_int64_t length;
+    int fd;
+
+    if (PyList_CheckExact(response->body) || PyTuple_CheckExact(response->body)) {
+        return wsgi_send_sequence(response);
+    }
+    if (Py_IS_TYPE(response->body, interp->file_type) &&
+        interp_file_real(interp, response->body, &fd, &offset, &length)) {
+        return wsgi_send_file(response, fd, offset, length);
+    }
+    return wsgi_send_iterable(response);
+}
+
+/* ---- Ending ---------------------------------------------------------------------------------- */
+
+static apr_status_t wsgi_cut(interp_thread_t *thread)
+{
+    interp_exchange_finish(thread, 0);
+    return APR_INCOMPLETE;
+}
+
+/* The body is at its end: is the response whole? */
+static apr_status_t wsgi_complete(interp_response_t *response)
+{
+    interp_thread_t *thread = response->thread;
+    request_rec *r = thread->r;
+    apr_status_t rv;
+
+    if (thread->ended) {
+        return APR_SUCCESS;
+    }
+    wsgi_set_length(response, response->sent);
+    rv = interp_response_head(response);
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    if (!response->bodiless && response->sent < response->head.content_length) {
+        Py_BEGIN_ALLOW_THREADS
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      PIPELOGNO(0515) "%s %s: the body ended after %" APR_INT64_T_FMT " of "
+                                      "%" APR_INT64_T_FMT " bytes; the response is cut",
+                      r->method, r->uri, response->sent, response->head.content_length);
+        Py_END_ALLOW_THREADS
+        return wsgi_cut(thread);
+    }
+    return interp_exchange_finish(thread, 1);
+}
+
+/* Calls close() of what the application returned, once. Keeps an exception that is set. */
+static void wsgi_close(interp_response_t *response)
+{
+    PyObject *type;
+    PyObject *value;
+    PyObject *traceback;
+    PyObject *close;
+    PyObject *result;
+
+    if (!response->body || PyList_CheckExact(response->body) ||
+        PyTuple_CheckExact(response->body)) {
+        return;
+    }
+    PyErr_Fetch(&type, &value, &traceback);
+    close = PyObject_GetAttrString(response->body, "close");
+    if (close) {
+        result = PyObject_CallNoArgs(close);
+        Py_DECREF(close);
+        if (!result) {
+            interp_log_exception(response->thread, response->thread->r,
+                                 PIPELOGNO(0516) "close() of the response's body raised");
+        }
+        Py_XDECREF(result);
+    }
+    PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+}
+
+/* The exception that is set came too late for another page. */
+static apr_status_t wsgi_fail_late(interp_thread_t *thread)
+{
+    if (thread->ended) {
+        interp_log_exception(thread, thread->r,
+                             PIPELOGNO(0516) "raised after the response had been sent whole");
+        return APR_SUCCESS;
+    }
+    if (thread->fault == INTERP_FAULT_NONE) {
+        interp_log_exception(thread, thread->r,
+                             PIPELOGNO(0511) "raised in mid-response, which is cut");
+    } else {
+        interp_log_exception(thread, thread->r,
+                             PIPELOGNO(0513) "broke a rule of WSGI in mid-response, which is cut");
+    }
+    return wsgi_cut(thread);
+}
+
+/* The exchange took no more. That nobody waits for the response is no error. */
+static apr_status_t wsgi_unsent(interp_thread_t *thread, apr_status_t reason)
+{
+    request_rec *r = thread->r;
+
+    if (reason == APR_ECONNABORTED) {
+        interp_exchange_finish(thread, 0);
+        return APR_SUCCESS;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, reason, r,
+                  PIPELOGNO(0517) "%s %s: the response could not be sent, it is cut", r->method,
+                  r->uri);
+    Py_END_ALLOW_THREADS
+    return wsgi_cut(thread);
+}
+
+apr_status_t interp_wsgi_send(PyObject *object)
+{
+    interp_response_t *response = (interp_response_t *)object;
+    interp_thread_t *thread = response->thread;
+    apr_status_t rv = wsgi_send_body(response);
+
+    if (rv == APR_SUCCESS || rv == APR_EOF) {
+        rv = wsgi_complete(response);
+    }
+    if (rv == APR_EGENERAL && interp_thread_sent(thread)) {
+        rv = wsgi_fail_late(thread);
+    } else if (rv == APR_EGENERAL) {
+        wsgi_take_back(response);
+    } else if (rv != APR_SUCCESS && rv != APR_INCOMPLETE) {
+        rv = wsgi_unsent(thread, rv);
+    }
+    wsgi_close(response);
+    wsgi_release(response);
+    return rv;
+}
+
+void interp_wsgi_drop(PyObject *object)
+{
+    interp_response_t *response = (interp_response_t *)object;
+
+    wsgi_take_back(response);
+    wsgi_close(response);
+    wsgi_release(response);
+}
+
+/* ---- Failing --------------------------------------------------------------------------------- */
+
+static const char *wsgi_fault_text(interp_fault_e fault)
+{
+    switch (fault) {
+    case INTERP_FAULT_HEAD:
+        return PIPELOGNO(0512) "start_response() was refused";
+    case INTERP_FAULT_BODY:
+        return PIPELOGNO(0513) "the application broke a rule of WSGI";
+    default:
+        return PIPELOGNO(0510) "the application raised";
+    }
+}
+
+static const char *wsgi_error_page(interp_thread_t *thread)
+{
+    return apr_psprintf(
+        thread->r->pool,
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><title>500 Internal Server Error"
+        "</title></head>\n<body>\n<h1>Internal Server Error</h1>\n"
+        "<p>The application failed to answer this request. The server's log has "
+        "the reason, under the id <code>%s</code>.</p>\n</body>\n</html>\n",
+        ap_escape_html(thread->r->pool, interp_thread_label(thread)));
+}
+
+/* The page is sent with what the request allows: HEAD has its head only. */
+static void wsgi_send_error(interp_thread_t *thread)
+{
+    const char *page = wsgi_error_page(thread);
+    const apr_size_t len = strlen(page);
+    wire_field_t field = { { "Content-Type", 12 }, { "text/html; charset=utf-8", 24 } };
+    wire_response_t head = { .status = 500,
+                             .reason = { "Internal Server Error", 21 },
+                             .content_length = (apr_int64_t)len,
+                             .fields = &field,
+                             .field_count = 1 };
+    apr_status_t rv;
+
+    daemon_exchange_reset(thread->x);
+    rv = interp_exchange_head(thread, &head);
+    if (rv == APR_SUCCESS && !thread->r->header_only) {
+        rv = interp_exchange_send(thread, page, len, INTERP_SEND_LAST);
+    }
+    interp_exchange_finish(thread, rv == APR_SUCCESS);
+}
+
+void interp_wsgi_fail(interp_thread_t *thread)
+{
+    if (interp_thread_sent(thread)) {
+        wsgi_fail_late(thread);
+        return;
+    }
+    interp_log_exception(thread, thread->r, wsgi_fault_text(thread->fault));
+    wsgi_send_error(thread);
+}
+
+void interp_wsgi_run(interp_thread_t *thread, PyObject *application, PyObject *env)
+{
+    PyObject *response;
+    apr_status_t rv = interp_wsgi_call(thread, application, env, &response);
+
+    if (rv == APR_SUCCESS) {
+        rv = interp_wsgi_send(response);
+    }
+    if (rv == APR_EGENERAL) {
+        interp_wsgi_fail(thread);
+    }
+}
