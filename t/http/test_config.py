@@ -322,9 +322,9 @@ def test_group_that_would_run_as_root_is_refused(server):
 @pytest.mark.parametrize(
     ("directives", "reason"),
     [
-        ("PipelineStage a m:c after=nothing", "nothing"),
-        ("PipelineStage a m:c after=call before=traverse", "a"),
-        ("PipelineStage a m:c after=b\nPipelineStage b m:c after=a", "b"),
+        ("PipelineStage a m:c after=nothing", 'unknown stage "nothing"'),
+        ("PipelineStage a m:c after=call before=traverse", "traverse > call > a > traverse"),
+        ("PipelineStage a m:c after=b\nPipelineStage b m:c after=a", "a > b > a"),
     ],
     ids=["an unknown neighbour", "a cycle with a built-in stage", "a cycle of two"],
 )
