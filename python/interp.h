@@ -38,6 +38,9 @@ interp_t *interp_of(const interp_thread_t *thread);
 const config_group_t *interp_group(const interp_t *interp);
 apr_pool_t *interp_pool(const interp_t *interp); /* pchild */
 
+/* Stands for the main thread while it starts and stops, to log with; borrowed. */
+interp_thread_t *interp_starter(const interp_t *interp);
+
 /* The WSGI application of a mount, loaded at start; borrowed. NULL without an exception for others.
  */
 PyObject *interp_application_for(const interp_t *interp, const config_mount_t *mount);

@@ -14,6 +14,8 @@
 #include <apr_thread_mutex.h>
 #include <pythread.h>
 
+struct runner_t;
+
 /* The files to which a program's text goes; each worker keeps one unfinished line of each. */
 typedef enum {
     INTERP_STREAM_ERRORS, /* wsgi.errors */
@@ -46,6 +48,7 @@ struct interp_t {
     PyThreadState *main_state;   /* the thread that called start(), NULL before and after */
     interp_thread_t *starter;    /* stands for the main thread while it loads */
     Py_tss_t current;            /* the calling thread's interp_thread_t */
+    struct runner_t *runner;     /* owned by pchild: the stages */
     apr_hash_t *mounts;          /* config_mount_t pointer -> interp_mount_t; fixed after start */
     interp_environ_t *environ;   /* keys and header names */
     PyTypeObject *input_type;    /* owned, as are the objects below */

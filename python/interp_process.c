@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "stages/runner.h"
+
 APLOG_USE_MODULE(pipeline);
 
 #define PROCESS_STRING_(x) #x
@@ -44,6 +46,11 @@ const config_group_t *interp_group(const interp_t *interp)
 apr_pool_t *interp_pool(const interp_t *interp)
 {
     return interp->pool;
+}
+
+interp_thread_t *interp_starter(const interp_t *interp)
+{
+    return interp->starter;
 }
 
 /* ---- Configuration of the interpreter -------------------------------------------------------- */
@@ -252,6 +259,9 @@ static apr_status_t process_start(const config_group_t *group, void **result, ap
     if (rv == APR_SUCCESS) {
         rv = interp_load_mounts(interp);
     }
+    if (rv == APR_SUCCESS) {
+        rv = runner_start(interp, &interp->runner, pchild);
+    }
     interp->main_state = PyEval_SaveThread();
     return rv;
 }
@@ -351,20 +361,14 @@ const char *interp_thread_label(interp_thread_t *thread)
 static void process_handle(void *object, request_rec *r, daemon_exchange_t *x)
 {
     interp_thread_t *thread = object;
-    PyObject *env;
 
     interp_thread_begin(thread, r, x);
-    interp_gil_take(thread);
-    env = interp_environ_build(thread);
-    if (env) {
-        interp_wsgi_run(thread, interp_application_for(thread->interp, daemon_exchange_mount(x)),
-                        env);
-        Py_DECREF(env);
-    } else {
-        interp_wsgi_fail(thread);
+    runner_run(thread->interp->runner, thread, r, x);
+    if (thread->r) { /* answered before the stage `interp`, which ends it while it has the GIL */
+        interp_gil_take(thread);
+        interp_thread_end(thread);
+        interp_gil_release(thread);
     }
-    interp_thread_end(thread);
-    interp_gil_release(thread);
 }
 
 static void process_lines_free(interp_thread_t *thread)
@@ -436,6 +440,9 @@ static void process_stop(void *object)
     }
     PyEval_RestoreThread(interp->main_state);
     interp_log_flush(interp->starter);
+    if (interp->runner) {
+        runner_stop(interp->runner);
+    }
     process_drop_objects(interp);
     failed = Py_FinalizeEx();
     interp->main_state = NULL;

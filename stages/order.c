@@ -2,13 +2,13 @@
 /*
  * order.c: sorts the stages of one server and checks their constraints.
  *
- * Called by config_check() in the httpd parent through order_check(); all state is in the pool that it
- * is given.  The sort is a depth-first walk, linear in stages and constraints:
+ * Called by config_check() in the httpd parent through order_check(); all state is in the pool that
+ * it is given.  The sort is a depth-first walk, linear in stages and constraints:
  *
  * 1. A stage is placed once every stage that must stand before it has been placed.
  * 2. Roots of the walk are the built-in stages in the order of table.h, then all others.
- * 3. A stage that names others in `after` is placed as soon as the last of them has been; one that does
- *    not is placed when the first stage that must stand behind it is about to be.
+ * 3. A stage that names others in `after` is placed as soon as the last of them has been; one that
+ * does not is placed when the first stage that must stand behind it is about to be.
  * 4. Meeting a stage that is being placed means a circle, and the stages on the way form it.
  *
  * States of a node:  NEW --place--> OPEN --predecessors placed--> PLACED
@@ -20,11 +20,7 @@
 
 #include "stages/table.h"
 
-typedef enum {
-    ORDER_NEW,
-    ORDER_OPEN,
-    ORDER_PLACED
-} order_state_e;
+typedef enum { ORDER_NEW, ORDER_OPEN, ORDER_PLACED } order_state_e;
 
 typedef struct order_node_t {
     order_stage_t *stage;

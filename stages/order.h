@@ -2,9 +2,9 @@
 /*
  * order.h: puts a virtual host's stages in order, and says what is wrong with them.
  *
- * Part of mod_pipeline.so: called by config_check() in the httpd parent, once per server, before APR
- * sees a constraint (its own sorting never ends on a cycle and ignores unknown names).  The arrays are
- * read-only afterwards, in every process.  Knows no Python and keeps no state.
+ * Part of mod_pipeline.so: called by config_check() in the httpd parent, once per server, before
+ * APR sees a constraint (its own sorting never ends on a cycle and ignores unknown names).  The
+ * arrays are read-only afterwards, in every process.  Knows no Python and keeps no state.
  */
 #ifndef STAGES_ORDER_H
 #define STAGES_ORDER_H
@@ -35,14 +35,14 @@ typedef struct order_stage_t {
  * before the first that it names in `before`; without either, before `call`.
  *
  * APR_SUCCESS; APR_EINVAL: *error is one line that names the stages, the file and the line of the
- * PipelineStage directive.  Causes: a cycle, an unknown name, a name twice, a stage before `classify`
- * that is not for every type, a Python stage before `interp`.
+ * PipelineStage directive.  Causes: a cycle, an unknown name, a name twice, a stage before
+ * `classify` that is not for every type, a Python stage before `interp`.
  */
 apr_status_t order_check(const apr_array_header_t *configured, apr_pool_t *p,
                          const apr_array_header_t *order[CONFIG_TYPE_COUNT], const char **error);
 
 /* Name of a request type by the number of its bit: "browser", "http", "xmlrpc", "wsgi". */
-const char *order_type_name(int type);
+PIPELINE_EXPORT const char *order_type_name(int type);
 
 /*
  * The stages that C modules added by the optional hook, as `const stage_added_t *`, in the order of
@@ -51,8 +51,9 @@ const char *order_type_name(int type);
 const apr_array_header_t *order_added(apr_pool_t *p);
 
 /*
- * Prints the ordered stages of every virtual host that publishes something, and where each is from, to
- * standard output, if `apachectl -t -D DUMP_PIPELINE` asked for it.  To be called in test_config.
+ * Prints the ordered stages of every virtual host that publishes something, and where each is from,
+ * to standard output, if `apachectl -t -D DUMP_PIPELINE` asked for it.  To be called in
+ * test_config.
  */
 void order_dump(apr_pool_t *p, server_rec *main_server);
 

@@ -2,8 +2,8 @@
 /*
  * order_dump.c: what `apachectl -t -D DUMP_PIPELINE` prints.
  *
- * Runs in the httpd parent, in the hook test_config, after config_check() has stored the checked order
- * of every server.  Reads only.
+ * Runs in the httpd parent, in the hook test_config, after config_check() has stored the checked
+ * order of every server.  Reads only.
  */
 #include "stages/order.h"
 

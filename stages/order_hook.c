@@ -3,8 +3,9 @@
  * order_hook.c: the two hooks of stage.h.
  *
  * `add_stages` is an optional hook, run in the httpd parent for each configuration that is checked.
- * `stage` is the registry of actions: filled in a daemon, after its fork, by the interpreter module;
- * it lives here, in mod_pipeline.so, so that every httpd module of the daemon sees the same one.
+ * `stage` is the registry of actions: filled in a daemon, after its fork, by the interpreter
+ * module; it lives here, in mod_pipeline.so, so that every httpd module of the daemon sees the same
+ * one.
  */
 #include "stages/order.h"
 

@@ -3,8 +3,8 @@
  * runner.h: walks a request through the stages of its type.
  *
  * A daemon has one runner_t, owned by pchild and read-only once runner_start() has returned.  Each
- * request has one stage_run_t on its worker's stack (see stage.h).  Callers: the interpreter module's
- * start and handle.
+ * request has one stage_run_t on its worker's stack (see stage.h).  Callers: the interpreter
+ * module's start and handle.
  */
 #ifndef STAGES_RUNNER_H
 #define STAGES_RUNNER_H
@@ -15,11 +15,11 @@
 typedef struct runner_t runner_t;
 
 /*
- * Main thread, once, with the GIL, after the interpreter has started: registers the actions as httpd
- * hooks in the checked order, computes each server's arrays, loads the group's ZCML and the stages
- * written in Python, and opens its storages.  pchild owns *runner.
- * APR_SUCCESS; APR_EGENERAL: logged, with the traceback; the daemon cannot serve.  A storage that does
- * not open is logged, but no failure: its sites answer 503 until it does, others go on.
+ * Main thread, once, with the GIL, after the interpreter has started: registers the actions as
+ * httpd hooks in the checked order, computes each server's arrays, loads the group's ZCML and the
+ * stages written in Python, and opens its storages.  pchild owns *runner. APR_SUCCESS;
+ * APR_EGENERAL: logged, with the traceback; the daemon cannot serve.  A storage that does not open
+ * is logged, but no failure: its sites answer 503 until it does, others go on.
  */
 apr_status_t runner_start(interp_t *interp, runner_t **runner, apr_pool_t *pchild);
 

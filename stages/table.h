@@ -2,10 +2,11 @@
 /*
  * table.h: the whole pipeline on one page.
  *
- * One line a stage, in the order in which they are entered when nothing is configured; exit and error
- * run in reverse.  `after` and `before` name the neighbours that the stage cannot do without, and the
- * comment above it says why.  The order is not taken from the lines: order.c sorts by the constraints,
- * together with the stages of PipelineStage and of C modules, and the unit test holds both together.
+ * One line a stage, in the order in which they are entered when nothing is configured; exit and
+ * error run in reverse.  `after` and `before` name the neighbours that the stage cannot do without,
+ * and the comment above it says why.  The order is not taken from the lines: order.c sorts by the
+ * constraints, together with the stages of PipelineStage and of C modules, and the unit test holds
+ * both together.
  *
  * Types: B browser, H http, X xmlrpc, W wsgi (a mounted WSGI application).
  * Read by order.c in the httpd parent, and by nobody else: no Python, no state.

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * call.c: the stage `call`: the view that was found, or the mounted application.
+ *
+ * The innermost stage, in a worker thread, with the GIL.  What is returned is kept, and sent by the
+ * stage `interp` once everything has been committed and closed.
+ */
+#include "stages/runner_private.h"
+
+static apr_status_t call_application(stage_run_t *run)
+{
+    publish_run_t *py = runner_python(run);
+    interp_thread_t *thread = run->work->thread;
+    PyObject *application = interp_application_for(interp_of(thread), run->mount);
+
+    if (interp_wsgi_call(thread, application, py->environ, &py->response) != APR_SUCCESS) {
+        return publish_raise(py);
+    }
+    return APR_SUCCESS;
+}
+
+/* A view may fill the response itself, and return it. */
+static apr_status_t call_view(stage_run_t *run)
+{
+    publish_run_t *py = runner_python(run);
+    PyObject *response = PyObject_GetAttrString(py->request, "response");
+    PyObject *result = NULL, *done = NULL;
+
+    if (response != NULL) {
+        result = marshal_call(py->publish, py->target, py->request);
+    }
+    if (result != NULL && result == response) {
+        done = Py_NewRef(Py_None);
+    } else if (result != NULL) {
+        done = PyObject_CallMethod(response, "setResult", "O", result);
+    }
+    Py_XDECREF(result);
+    Py_XDECREF(response);
+    Py_XDECREF(done);
+    return done != NULL ? APR_SUCCESS : publish_raise(py);
+}
+
+static apr_status_t call_enter(stage_run_t *run)
+{
+    return run->mount->kind == CONFIG_MOUNT_WSGI ? call_application(run) : call_view(run);
+}
+
+const stage_actions_t stage_call = { "call", call_enter, NULL, NULL };
