@@ -19,6 +19,8 @@
 #include <apr_sha1.h>
 #include <apr_strings.h>
 
+#include "stages/order.h"
+
 const char *config_digest_module_path(void)
 {
     Dl_info info;
@@ -94,6 +96,19 @@ static void add_stages(apr_sha1_ctx_t *sha, const apr_array_header_t *stages)
     }
 }
 
+/* The names in their order, since modules of others add stages that no directive names. */
+static void add_order(apr_sha1_ctx_t *sha, const config_server_t *config)
+{
+    int type, i;
+
+    for (type = 0; type < CONFIG_TYPE_COUNT; type++) {
+        add_number(sha, config->order[type]->nelts);
+        for (i = 0; i < config->order[type]->nelts; i++) {
+            add_text(sha, APR_ARRAY_IDX(config->order[type], i, const order_stage_t *)->name);
+        }
+    }
+}
+
 static void add_mounts(apr_sha1_ctx_t *sha, const apr_array_header_t *mounts)
 {
     int i;
@@ -108,6 +123,7 @@ static void add_mounts(apr_sha1_ctx_t *sha, const apr_array_header_t *mounts)
         add_text(sha, mount->target);
         add_text(sha, mount->folder);
         add_stages(sha, mount->config->stages);
+        add_order(sha, mount->config);
     }
 }
 
