@@ -51,6 +51,7 @@ static void test_config(apr_pool_t *pconf, server_rec *main_server)
     if (ap_exists_config_define("DUMP_PIPELINE")) {
         order_dump(pconf, main_server);
     }
+    config_dump(pconf, main_server);
 }
 
 static void register_hooks(apr_pool_t *p)
