@@ -124,7 +124,8 @@ class Runner:
         """Each fuzzer for its share of the time; one that finds something is a failed test."""
         if not programs:
             return Count()
-        share = max(2, self.options.fuzz_seconds * FUZZERS_AT_ONCE // len(programs))
+        turns = -(-len(programs) // FUZZERS_AT_ONCE)
+        share = max(2, self.options.fuzz_seconds // turns)
         with ThreadPoolExecutor(FUZZERS_AT_ONCE) as pool:
             counts = pool.map(lambda program: self._fuzz_one(program, share), programs)
             return sum(counts, Count())

@@ -97,8 +97,9 @@ class Apache:
         reports = self.folder / "reports"
         reports.mkdir()
         reports.chmod(0o777)
+        tree = Path(os.environ.get("PIPELINE_TREE", environment.ROOT))
         self._values = {
-            "LOAD": self._load_lines(modules, tls, pipeline),
+            "LOAD": self._load_lines(modules, tls, environment.build(tree) if pipeline else None),
             "IDENTITY": self._identity(),
             "TLS": TLS_CONFIGURATION if tls else "",
             "CERTIFICATE": str(tls),
@@ -106,9 +107,9 @@ class Apache:
             "LOG_LEVEL": log_level,
             "ROOT": str(self.folder),
             "PORT": str(self.port),
-            "TREE": os.environ.get("PIPELINE_TREE", str(environment.ROOT)),
+            "TREE": str(tree),
+            "VENV": str(environment.venv(tree)),
         }
-        self._values["VENV"] = str(environment.venv(Path(self._values["TREE"])))
         self.configure(directives)
 
     def configure(self, directives):
@@ -123,11 +124,11 @@ class Apache:
         return re.sub(r"@([A-Z_]+)@", lambda m: self._values.get(m.group(1), m.group()), text)
 
     @staticmethod
-    def _load_lines(modules, tls, pipeline):
+    def _load_lines(modules, tls, build):
         names = BASE_MODULES + (("ssl", "http2") if tls else ()) + tuple(modules)
         lines = [f"LoadModule {n}_module {MODULES_FOLDER}/mod_{n}.so" for n in dict.fromkeys(names)]
-        if pipeline:
-            lines.append(f"LoadModule pipeline_module {environment.module('mod_pipeline.so')}")
+        if build:
+            lines.append(f"LoadModule pipeline_module {build}/mod_pipeline.so")
         return "\n".join(lines)
 
     @staticmethod

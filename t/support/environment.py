@@ -9,8 +9,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import sys
-import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -30,15 +28,6 @@ _SANITIZER_OPTIONS = {
     "thread": "TSAN_OPTIONS=die_after_fork=0:print_suppressions=0:report_signal_unsafe=0",
 }
 _SANITIZER_LIBRARY = {"address": "libasan.so", "thread": "libtsan.so"}
-
-
-def module(name):
-    """A built module's path, for LoadModule and its like."""
-    return BUILD / name
-
-
-def python_module():
-    return module(f"mod_pipeline_python{sysconfig.get_python_version()}.so")
 
 
 def sanitizer_library():
@@ -101,22 +90,25 @@ def publish():
     if readable_by_server(ROOT):
         return ROOT
     tree = public_folder("mod_pipeline-tree-")
-    for part in (venv(ROOT), BUILD / "lib", ROOT / "t" / "apps"):
+    for part in (ROOT / ".venv", venv(ROOT), BUILD / "lib", ROOT / "t" / "apps"):
         if part.exists():
             _copy(part, tree / part.relative_to(ROOT))
+    for path in BUILD.glob("*.so"):
+        shutil.copy(path, build(tree))
     return tree
 
 
 def _copy(source, target):
     keep_links = source.name in (".venv", "venv")
-    shutil.copytree(source, target, symlinks=keep_links, ignore=shutil.ignore_patterns("*.pyc"))
+    ignored = shutil.ignore_patterns("*.pyc")
+    shutil.copytree(source, target, symlinks=keep_links, ignore=ignored, dirs_exist_ok=True)
+
+
+def build(tree):
+    """Where the modules under test are, in our tree or a published one."""
+    return tree / BUILD.relative_to(ROOT)
 
 
 def venv(tree):
     """The virtual environment below `tree`, which a sanitized build has of its own."""
-    return tree / BUILD.relative_to(ROOT) / "venv" if SANITIZE else tree / ".venv"
-
-
-def python():
-    """The Python that the tests run in, and which can import the package under test."""
-    return sys.executable
+    return build(tree) / "venv" if SANITIZE else tree / ".venv"
