@@ -17,6 +17,7 @@
 #include "server/child.h"
 #include "server/config.h"
 #include "server/manager.h"
+#include "server/status.h"
 #include "stages/order.h"
 
 /* httpd calls this twice at start; processes are made in the second pass, which is the one that
@@ -68,6 +69,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_map_to_storage(child_map_to_storage, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_type_checker(child_type, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_handler(child_handle, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_handler(status_handle, NULL, NULL, APR_HOOK_MIDDLE);
 }
 
 AP_DECLARE_MODULE(pipeline) = {

@@ -9,6 +9,7 @@
 #include "server/manager_descriptors.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -88,19 +89,29 @@ void manager_descriptors_close(server_rec *main_server, const apr_array_header_t
     (void)closedir(folder);
 }
 
+/* Bytes of the arguments as the kernel laid them out; httpd's own array has copies of some of them. */
+static apr_size_t arguments_size(void)
+{
+    char bytes[4096];
+    int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, bytes, sizeof(bytes)) : 0;
+
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return n > 0 ? (apr_size_t)n : 0;
+}
+
 void manager_title_set(server_rec *main_server, const char *title)
 {
-    const process_rec *process = main_server->process;
+    char *start = (char *)main_server->process->argv[0];
+    apr_size_t room = arguments_size();
     char comm[COMM_MAX];
-    char *start = (char *)process->argv[0];
-    apr_size_t room = strlen(start);
-    int i;
 
     apr_cpystrn(comm, title, sizeof(comm));
     (void)prctl(PR_SET_NAME, comm);
-    for (i = 1; i < process->argc && process->argv[i] == start + room + 1; i++) {
-        room += 1 + strlen(process->argv[i]);
+    if (room > 0) {
+        memset(start, 0, room);
+        apr_cpystrn(start, title, room);
     }
-    memset(start, 0, room);
-    apr_cpystrn(start, title, room + 1);
 }

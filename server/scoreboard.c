@@ -170,6 +170,35 @@ apr_uint32_t scoreboard_live_update(scoreboard_instance_t *instance)
     return live;
 }
 
+apr_uint32_t scoreboard_busy_count(const scoreboard_instance_t *instance)
+{
+    apr_uint32_t count = instance->board->process_count * instance->board->threads;
+    apr_uint32_t busy = 0;
+    apr_uint32_t i;
+
+    for (i = 0; i < count; i++) {
+        busy += atomic_load_explicit(&instance->workers[i].busy, memory_order_relaxed) != 0;
+    }
+    return busy;
+}
+
+void scoreboard_sample(scoreboard_instance_t *instance)
+{
+    apr_uint64_t second = (apr_uint64_t)apr_time_sec(apr_time_now());
+    scoreboard_sample_t *sample = &instance->board->samples[second % SCOREBOARD_SAMPLES];
+    apr_uint32_t busy = scoreboard_busy_count(instance);
+
+    if (atomic_load(&sample->second) != second) {
+        atomic_store(&sample->busy, 0);
+    }
+    if (busy > atomic_load(&sample->busy)) { /* the most that was seen within the second */
+        atomic_store(&sample->busy, busy);
+    }
+    atomic_store(&sample->requests, atomic_load(&instance->board->requests));
+    atomic_store(&sample->live, atomic_load(&instance->board->live));
+    atomic_store(&sample->second, second);
+}
+
 void scoreboard_latency_add(scoreboard_t *board, apr_int64_t us)
 {
     int bucket = us <= 1 ? 0 : 64 - __builtin_clzll((unsigned long long)us - 1);

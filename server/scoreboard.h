@@ -39,6 +39,7 @@
 #define SCOREBOARD_GENERATIONS 32    /* generations whose daemons may overlap while they drain */
 #define SCOREBOARD_NAME_MAX    64    /* bytes of a group's name kept in shared memory */
 #define SCOREBOARD_WAIT        50000 /* us between two looks of a child that waits for a channel */
+#define SCOREBOARD_SAMPLES     300   /* seconds of history for the status page: five minutes */
 #define SCOREBOARD_LATENCY_BUCKETS \
     32 /* log2 of us: the last one holds everything over 35 minutes */
 
@@ -79,6 +80,14 @@ typedef struct scoreboard_worker_t {
     _Atomic apr_uint64_t busy_us; /* sum of the time it was busy */
 } scoreboard_worker_t;
 
+/* What one second looked like; row (second % SCOREBOARD_SAMPLES). */
+typedef struct scoreboard_sample_t {
+    _Atomic apr_uint64_t second;   /* since the epoch; written last */
+    _Atomic apr_uint64_t requests; /* counted since the instance was made */
+    _Atomic apr_uint32_t busy;     /* workers */
+    _Atomic apr_uint32_t live;     /* daemons */
+} scoreboard_sample_t;
+
 /* The block's first bytes; the arrays follow it in this order: channels, processes, workers. */
 typedef struct scoreboard_t {
     char name[SCOREBOARD_NAME_MAX];
@@ -107,6 +116,8 @@ typedef struct scoreboard_t {
     _Atomic apr_uint64_t aborted;   /* 502 and cut responses */
     _Atomic apr_uint64_t cancelled; /* the client left first */
     _Atomic apr_uint64_t latency[SCOREBOARD_LATENCY_BUCKETS];
+
+    _Alignas(64) scoreboard_sample_t samples[SCOREBOARD_SAMPLES];
 } scoreboard_t;
 
 /* One group's shared parts, as a process sees them.  Owned by its pool, a child of the process
@@ -153,6 +164,12 @@ void scoreboard_descriptors(const scoreboard_instance_t *instance, apr_array_hea
 
 /* Counts the daemons that serve the queue, and writes board.live. Managers. */
 apr_uint32_t scoreboard_live_update(scoreboard_instance_t *instance);
+
+/* Workers that are busy now, in all processes. */
+apr_uint32_t scoreboard_busy_count(const scoreboard_instance_t *instance);
+
+/* Records what this second looks like.  Managers, at every sweep. */
+void scoreboard_sample(scoreboard_instance_t *instance);
 
 /* Records one request's time in us.  Children. */
 void scoreboard_latency_add(scoreboard_t *board, apr_int64_t us);

@@ -73,6 +73,7 @@ void scoreboard_sweep(scoreboard_instance_t *instance)
     }
     atomic_store(&instance->board->waiters, 0);
     (void)scoreboard_live_update(instance);
+    scoreboard_sample(instance);
 }
 
 void scoreboard_abort_workers(scoreboard_instance_t *instance, apr_uint32_t first,
