@@ -33,6 +33,10 @@ typedef struct interp_thread_t interp_thread_t;
 
 /* ---- The process ----------------------------------------------------------------------------- */
 
+/* The interpreter that runs the calling code; borrowed, NULL in one that is not ours. With the GIL.
+ */
+interp_t *interp_here(void);
+
 /* The interpreter that a thread belongs to, and its group; borrowed. With or without the GIL. */
 interp_t *interp_of(const interp_thread_t *thread);
 const config_group_t *interp_group(const interp_t *interp);
@@ -68,9 +72,9 @@ void interp_thread_end(interp_thread_t *thread);
 request_rec *interp_thread_request(const interp_thread_t *thread);
 daemon_exchange_t *interp_thread_exchange(const interp_thread_t *thread);
 
-/* The id that the log, the error page and mod_pipeline.request_id show; borrowed from the request's
- * pool, never NULL. With or without the GIL. */
-const char *interp_thread_label(interp_thread_t *thread);
+/* The id that the log, the error page and mod_pipeline.request_id show; borrowed from the request,
+ * never NULL. With or without the GIL. */
+const char *interp_thread_label(const interp_thread_t *thread);
 
 /* ---- Environ and input ----------------------------------------------------------------------- */
 
@@ -122,7 +126,7 @@ void interp_wsgi_drop(PyObject *response);
 /*
  * Logs the exception that is set, under PIPE0510 or the id of the rule that the application broke,
  * and ends the exchange: with a page of status 500 that shows the request's label, or by cutting
- * what has been sent in part.
+ * what has been sent in part. That the client broke off is no error: 400, and a line at level info.
  */
 void interp_wsgi_fail(interp_thread_t *thread);
 
@@ -135,9 +139,10 @@ int interp_thread_sent(const interp_thread_t *thread);
 /* ---- Log ------------------------------------------------------------------------------------- */
 
 /*
- * Logs the exception that is set, with its traceback in the same line, and clears it. r NULL: to
- * the main log, or to that of the server whose application is being loaded. prefix: the text before
- * the message, which starts with the id by PIPELOGNO(). Releases the GIL while it writes.
+ * Logs the exception that is set, with its traceback in the same line, and clears it. thread may be
+ * NULL. r NULL: to the main log, or to that of the server whose application is being loaded.
+ * prefix: the text before the message, which starts with the id by PIPELOGNO(). Releases the GIL
+ * while it writes.
  */
 void interp_log_exception(interp_thread_t *thread, request_rec *r, const char *prefix);
 

@@ -27,6 +27,7 @@ apr_status_t interp_exchange_read(interp_thread_t *thread, char *buffer, apr_siz
     apr_thread_mutex_lock(thread->lock);
     if (thread->x && !thread->ended) {
         rv = daemon_exchange_read(thread->x, buffer, len, got);
+        thread->gone |= rv != APR_SUCCESS && rv != APR_EOF;
     }
     apr_thread_mutex_unlock(thread->lock);
     Py_END_ALLOW_THREADS
@@ -73,6 +74,7 @@ static apr_status_t exchange_send(interp_thread_t *thread, const char *data, apr
         thread->ended = 1;
         rv = daemon_exchange_finish(thread->x, 1);
     }
+    thread->gone |= rv == APR_ECONNABORTED;
     return rv;
 }
 

@@ -395,7 +395,7 @@ static void log_exception_texts(const interp_t *interp, apr_pool_t *p, const cha
 
 void interp_log_exception(interp_thread_t *thread, request_rec *r, const char *prefix)
 {
-    interp_t *interp = thread->interp;
+    interp_t *interp = thread ? thread->interp : interp_here();
     apr_pool_t *p = NULL;
     const char *title;
     const char *traceback;
@@ -406,7 +406,7 @@ void interp_log_exception(interp_thread_t *thread, request_rec *r, const char *p
     Py_BEGIN_ALLOW_THREADS
     if (r) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "%s: %s %s [%s]: %s\n%s", prefix, r->method,
-                      r->uri, interp_thread_label(thread), title, traceback);
+                      r->uri, r->log_id ? r->log_id : "-", title, traceback);
     } else {
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, interp->server, "%s: %s\n%s", prefix, title,
                      traceback);

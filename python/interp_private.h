@@ -77,10 +77,11 @@ struct interp_thread_t {
     request_rec *r;           /* borrowed, NULL between requests */
     daemon_exchange_t *x;     /* borrowed, NULL between requests */
     interp_input_t *input;    /* owned, NULL until asked for */
-    const char *label;        /* NULL until asked for; r->pool */
-    interp_fault_e fault;     /* of the exception that is set */
-    apr_size_t gathered;      /* bytes given to the exchange for this response */
-    int ended;                /* daemon_exchange_finish() was called */
+
+    interp_fault_e fault; /* of the exception that is set */
+    apr_size_t gathered;  /* bytes given to the exchange for this response */
+    int gone;             /* the client broke off, or nobody waits any more */
+    int ended;            /* daemon_exchange_finish() was called */
     interp_line_t lines[INTERP_STREAM_COUNT];
 };
 

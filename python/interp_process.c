@@ -17,7 +17,6 @@
 #include <http_log.h>
 #include <http_main.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "stages/runner.h"
 
@@ -30,6 +29,9 @@ APLOG_USE_MODULE(pipeline);
 
 /* sys.argv[0], which programs show in their messages. */
 #define PROCESS_ARGV0 "mod_pipeline"
+
+/* Under this name the interpreter's own dict holds the interp_t. */
+#define PROCESS_CAPSULE "mod_pipeline.interp"
 
 /* ---- Access ---------------------------------------------------------------------------------- */
 
@@ -188,11 +190,30 @@ static int process_imports(interp_t *interp)
            !(interp->targets = PyDict_New());
 }
 
+/* Code that has no thread at hand finds the interpreter's struct in the interpreter. */
+static int process_publish(interp_t *interp)
+{
+    PyObject *shared = PyInterpreterState_GetDict(PyInterpreterState_Get());
+    PyObject *capsule = PyCapsule_New(interp, PROCESS_CAPSULE, NULL);
+    int failed = !shared || !capsule || PyDict_SetItemString(shared, PROCESS_CAPSULE, capsule);
+
+    Py_XDECREF(capsule);
+    return failed;
+}
+
+interp_t *interp_here(void)
+{
+    PyObject *shared = PyInterpreterState_GetDict(PyInterpreterState_Get());
+    PyObject *capsule = shared ? PyDict_GetItemString(shared, PROCESS_CAPSULE) : NULL;
+
+    return capsule ? PyCapsule_GetPointer(capsule, PROCESS_CAPSULE) : NULL;
+}
+
 static apr_status_t process_prepare(interp_t *interp)
 {
-    if (process_types(interp) || process_imports(interp) || process_executable(interp) ||
-        interp_log_redirect(interp) != APR_SUCCESS || interp_environ_start(interp) != APR_SUCCESS ||
-        interp_load_path(interp) != APR_SUCCESS) {
+    if (process_publish(interp) || process_types(interp) || process_imports(interp) ||
+        process_executable(interp) || interp_log_redirect(interp) != APR_SUCCESS ||
+        interp_environ_start(interp) != APR_SUCCESS || interp_load_path(interp) != APR_SUCCESS) {
         interp_log_exception(interp->starter, NULL,
                              PIPELOGNO(0502) "the interpreter could not be prepared");
         return APR_EINIT;
@@ -295,9 +316,9 @@ void interp_thread_begin(interp_thread_t *thread, request_rec *r, daemon_exchang
 {
     thread->r = r;
     thread->x = x;
-    thread->label = NULL;
     thread->fault = INTERP_FAULT_NONE;
     thread->gathered = 0;
+    thread->gone = 0;
     thread->ended = 0;
 }
 
@@ -339,23 +360,10 @@ int interp_thread_sent(const interp_thread_t *thread)
     return thread->ended || daemon_exchange_sent(thread->x);
 }
 
-/* httpd's own id of the request if there is one; it makes them only when something asks. */
-const char *interp_thread_label(interp_thread_t *thread)
+/* The daemon gives each request one: that under which httpd has logged, or its own. */
+const char *interp_thread_label(const interp_thread_t *thread)
 {
-    const wire_text_t *id = &daemon_exchange_head(thread->x)->text[WIRE_TEXT_REQUEST_ID];
-
-    if (!thread->label && id->len) {
-        thread->label = apr_pstrmemdup(thread->r->pool, id->data, id->len);
-    }
-    if (!thread->label) {
-        thread->label = thread->r->log_id;
-    }
-    if (!thread->label) {
-        thread->label =
-            apr_psprintf(thread->r->pool, "%lx-%x-%" APR_UINT64_T_HEX_FMT, (unsigned long)getpid(),
-                         (unsigned)thread->index, (apr_uint64_t)apr_time_now());
-    }
-    return thread->label;
+    return thread->r->log_id ? thread->r->log_id : "-";
 }
 
 static void process_handle(void *object, request_rec *r, daemon_exchange_t *x)

@@ -198,11 +198,31 @@ static apr_status_t wsgi_cut(interp_thread_t *thread)
     return APR_INCOMPLETE;
 }
 
+/* Fewer bytes than Content-Length: another page while nothing has left, else a cut. */
+static apr_status_t wsgi_short(interp_response_t *response)
+{
+    interp_thread_t *thread = response->thread;
+    request_rec *r = thread->r;
+
+    if (!interp_thread_sent(thread)) {
+        PyErr_Format(PyExc_ValueError, "the body has %lld bytes, Content-Length says %lld",
+                     (long long)response->sent, (long long)response->head.content_length);
+        thread->fault = INTERP_FAULT_BODY;
+        return APR_EGENERAL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                  PIPELOGNO(0515) "%s %s: the body ended after %" APR_INT64_T_FMT
+                                  " of %" APR_INT64_T_FMT " bytes; the response is cut",
+                  r->method, r->uri, response->sent, response->head.content_length);
+    Py_END_ALLOW_THREADS
+    return wsgi_cut(thread);
+}
+
 /* The body is at its end: is the response whole? */
 static apr_status_t wsgi_complete(interp_response_t *response)
 {
     interp_thread_t *thread = response->thread;
-    request_rec *r = thread->r;
     apr_status_t rv;
 
     if (thread->ended) {
@@ -214,13 +234,7 @@ static apr_status_t wsgi_complete(interp_response_t *response)
         return rv;
     }
     if (!response->bodiless && response->sent < response->head.content_length) {
-        Py_BEGIN_ALLOW_THREADS
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                      PIPELOGNO(0515) "%s %s: the body ended after %" APR_INT64_T_FMT " of "
-                                      "%" APR_INT64_T_FMT " bytes; the response is cut",
-                      r->method, r->uri, response->sent, response->head.content_length);
-        Py_END_ALLOW_THREADS
-        return wsgi_cut(thread);
+        return wsgi_short(response);
     }
     return interp_exchange_finish(thread, 1);
 }
@@ -253,9 +267,27 @@ static void wsgi_close(interp_response_t *response)
     PyErr_Restore(type, value, traceback);
 }
 
+/* The application was told that the client broke off, and let that pass: logged, and cleared. */
+static int wsgi_client_gone(interp_thread_t *thread)
+{
+    request_rec *r = thread->r;
+
+    if (!thread->gone || !PyErr_ExceptionMatches(PyExc_ConnectionError)) {
+        return 0;
+    }
+    PyErr_Clear();
+    Py_BEGIN_ALLOW_THREADS
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s %s: the client broke off", r->method, r->uri);
+    Py_END_ALLOW_THREADS
+    return 1;
+}
+
 /* The exception that is set came too late for another page. */
 static apr_status_t wsgi_fail_late(interp_thread_t *thread)
 {
+    if (wsgi_client_gone(thread)) {
+        return wsgi_cut(thread);
+    }
     if (thread->ended) {
         interp_log_exception(thread, thread->r,
                              PIPELOGNO(0516) "raised after the response had been sent whole");
@@ -332,25 +364,14 @@ static const char *wsgi_fault_text(interp_fault_e fault)
     }
 }
 
-static const char *wsgi_error_page(interp_thread_t *thread)
+/* Sends a page; HEAD has its head only. */
+static void wsgi_send_page(interp_thread_t *thread, apr_uint16_t status, const char *reason,
+                           const char *page)
 {
-    return apr_psprintf(
-        thread->r->pool,
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><title>500 Internal Server Error"
-        "</title></head>\n<body>\n<h1>Internal Server Error</h1>\n"
-        "<p>The application failed to answer this request. The server's log has "
-        "the reason, under the id <code>%s</code>.</p>\n</body>\n</html>\n",
-        ap_escape_html(thread->r->pool, interp_thread_label(thread)));
-}
-
-/* The page is sent with what the request allows: HEAD has its head only. */
-static void wsgi_send_error(interp_thread_t *thread)
-{
-    const char *page = wsgi_error_page(thread);
     const apr_size_t len = strlen(page);
     wire_field_t field = { { "Content-Type", 12 }, { "text/html; charset=utf-8", 24 } };
-    wire_response_t head = { .status = 500,
-                             .reason = { "Internal Server Error", 21 },
+    wire_response_t head = { .status = status,
+                             .reason = { reason, (apr_uint32_t)strlen(reason) },
                              .content_length = (apr_int64_t)len,
                              .fields = &field,
                              .field_count = 1 };
@@ -364,14 +385,33 @@ static void wsgi_send_error(interp_thread_t *thread)
     interp_exchange_finish(thread, rv == APR_SUCCESS);
 }
 
+static void wsgi_send_error(interp_thread_t *thread)
+{
+    apr_pool_t *p = thread->r->pool;
+    const char *page = apr_psprintf(
+        p,
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><title>500 Internal Server Error</title></head>\n"
+        "<body>\n<h1>Internal Server Error</h1>\n"
+        "<p>The application failed to answer this request. The server's log has the reason, under "
+        "the id <code>%s</code>.</p>\n</body>\n</html>\n",
+        ap_escape_html(p, interp_thread_label(thread)));
+
+    wsgi_send_page(thread, 500, "Internal Server Error", page);
+}
+
 void interp_wsgi_fail(interp_thread_t *thread)
 {
     if (interp_thread_sent(thread)) {
         wsgi_fail_late(thread);
-        return;
+    } else if (wsgi_client_gone(thread)) {
+        wsgi_send_page(thread, 400, "Bad Request",
+                       "<!DOCTYPE html>\n<html lang=\"en\">\n<head><title>400 Bad Request</title>"
+                       "</head>\n<body>\n<h1>Bad Request</h1>\n"
+                       "<p>The body of this request did not arrive whole.</p>\n</body>\n</html>\n");
+    } else {
+        interp_log_exception(thread, thread->r, wsgi_fault_text(thread->fault));
+        wsgi_send_error(thread);
     }
-    interp_log_exception(thread, thread->r, wsgi_fault_text(thread->fault));
-    wsgi_send_error(thread);
 }
 
 void interp_wsgi_run(interp_thread_t *thread, PyObject *application, PyObject *env)
