@@ -202,6 +202,7 @@ static void barrier_pass(manager_t *m, manager_group_t *g)
         return;
     }
     (void)atomic_compare_exchange_strong(&board->failed, &failed, 0);
+    g->next_start = 0;
     g->failures = 0;
     g->failed = 0;
     if (g->announced) {
@@ -244,6 +245,7 @@ void manager_daemon_message(manager_t *m, manager_group_t *g, manager_daemon_t *
         if (message == DAEMON_READY && d->state == SCOREBOARD_STARTING) {
             state_set(g, d, SCOREBOARD_READY);
             d->deadline = 0;
+            g->next_start = 0; /* it can load: the others need not wait */
             barrier_pass(m, g);
             replaced_drain(g);
         } else if (message == DAEMON_RECYCLE && d->state == SCOREBOARD_READY) {

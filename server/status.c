@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include <http_config.h>
-#include <http_core.h>
+#include <http_main.h>
 #include <http_protocol.h>
 
 static const scoreboard_instance_t *instance_serving(const config_group_t *group)
@@ -114,7 +114,8 @@ static void health_line(request_rec *r, const status_group_t *status, int good)
 
 static int health_answer(request_rec *r, status_check_f check)
 {
-    const config_server_t *config = config_server_get(ap_server_conf); /* groups belong to the whole server */
+    const config_server_t *config =
+        config_server_get(ap_server_conf); /* groups belong to the whole server */
     status_group_t status;
     int all = 1;
     int i;
