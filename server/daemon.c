@@ -71,7 +71,7 @@ static void daemon_become(daemon_t *d, const daemon_plan_t *plan)
     manager_descriptors_close(plan->server, keep, d->pchild);
     manager_title_set(plan->server, plan->group->display_name != NULL
                                         ? plan->group->display_name
-                                        : apr_psprintf(d->pchild, "pipeline %s generation %u",
+                                        : apr_psprintf(d->pchild, "pipeline:%s generation %u",
                                                        plan->group->name, plan->generation));
 }
 

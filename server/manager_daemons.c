@@ -138,6 +138,9 @@ static apr_status_t daemon_fork(manager_t *m, manager_group_t *g, manager_daemon
     d->control = pair[0];
     d->replaced = 0;
     d->deadline = scoreboard_clock() + g->group->startup_timeout;
+    ap_log_error(APLOG_MARK, APLOG_INFO, 0, m->server,
+                 "process group %s: daemon %" APR_PID_T_FMT " of generation %u starts", g->group->name, pid,
+                 m->generation);
     return APR_SUCCESS;
 }
 
