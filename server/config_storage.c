@@ -17,7 +17,7 @@ static const struct {
     const char *form;
     int is_file; /* 1: what follows the prefix is an absolute path */
 } schemes[] = {
-    { "sqlite://", "sqlite:///absolute/path", 1 },
+    { "sqlite://", "sqlite:///absolute/directory", 1 },
 };
 #define SCHEME_COUNT ((int)(sizeof(schemes) / sizeof(schemes[0])))
 

@@ -121,7 +121,7 @@ DIRECTIVES = {
     "storage of no kind": ("!PipelineStorage main /srv/main", "is of no known kind"),
     "storage with a relative path": (
         "!PipelineStorage main sqlite://srv/main?x=1",
-        "names no absolute path: it has the form sqlite:///absolute/path",
+        "names no absolute path: it has the form sqlite:///absolute/directory",
     ),
     "storage with a root alone": ("!PipelineStorage main sqlite:///", "names no absolute path"),
     "group without name": ("!PipelineProcessGroup", "too few arguments: it takes NAME"),
