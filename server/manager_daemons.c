@@ -199,12 +199,14 @@ void manager_group_drain(manager_group_t *g, manager_state_e state, apr_interval
 static void barrier_pass(manager_t *m, manager_group_t *g)
 {
     scoreboard_t *board = g->instance->board;
-    apr_uint32_t failed = m->generation;
+    apr_uint32_t failed = atomic_load(&board->failed);
 
     if (manager_daemons_count(g, SCOREBOARD_READY) < (apr_uint32_t)g->group->processes) {
         return;
     }
-    (void)atomic_compare_exchange_strong(&board->failed, &failed, 0);
+    if (failed <= m->generation) {
+        (void)atomic_compare_exchange_strong(&board->failed, &failed, 0);
+    }
     g->next_start = 0;
     g->failures = 0;
     g->failed = 0;

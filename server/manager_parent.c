@@ -64,6 +64,7 @@ typedef struct parent_child_t {
 } parent_child_t;
 
 static void manager_fork(parent_t *parent);
+static void instances_retire(manager_retained_t *retained, const config_server_t *config);
 
 static manager_retained_t *retained_get(server_rec *s)
 {
@@ -108,6 +109,23 @@ static void record_remove(manager_retained_t *retained, pid_t pid)
     }
 }
 
+/* An older instance is of no use once its last daemon has ended; its descriptors are given back. */
+static void fallbacks_release(const parent_t *parent)
+{
+    const config_server_t *config = config_server_get(parent->plan.server);
+    int i;
+
+    for (i = 0; i < config->groups->nelts; i++) {
+        scoreboard_instance_t *instance = APR_ARRAY_IDX(config->groups, i, config_group_t *)->instance;
+
+        if (instance != NULL && instance->fallback != NULL &&
+            scoreboard_live_update(instance->fallback) == 0) {
+            instance->fallback = NULL;
+        }
+    }
+    instances_retire(parent->retained, config);
+}
+
 /* A manager has ended; the current one gets a successor at once. */
 static void manager_died(parent_child_t *child, int status)
 {
@@ -117,6 +135,7 @@ static void manager_died(parent_child_t *child, int status)
 
     record_remove(parent->retained, pid);
     if (pid != parent->manager) {
+        fallbacks_release(parent);
         return;
     }
     ap_log_error(APLOG_MARK, APLOG_ERR, 0, parent->plan.server,

@@ -77,10 +77,14 @@ class _Worker(threading.Thread):
         self.load = load
         self.tally = Tally()
         self.connection = None
+        self.error = None
 
     def run(self):
-        while not self.load.stopping.is_set():
-            self._request(next(self.load.paths))
+        try:
+            while not self.load.stopping.is_set():
+                self._request(next(self.load.paths))
+        except Exception as error:  # a thread that died has counted nothing since: say so
+            self.error = error
         self._drop()
 
     def _request(self, path):
@@ -156,6 +160,8 @@ class Load:
         for worker in self._workers:
             worker.join()
             self.tally.add(worker.tally)
+            if worker.error:
+                raise worker.error
         self.tally.seconds = time.monotonic() - self._begun
 
 

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of processes ask for: who answers, slowly, in parts, or not at all."""
+
+import os
+import signal
+import time
+from urllib.parse import parse_qs
+
+PLAIN = [("Content-Type", "text/plain")]
+
+
+def _pid(environ, query):
+    yield str(os.getpid()).encode()
+
+
+def _sleep(environ, query):
+    time.sleep(float(query["s"][0]))
+    yield b"slept"
+
+
+def _die(environ, query):
+    os.kill(os.getpid(), getattr(signal, query.get("signal", ["SIGKILL"])[0]))
+    yield b"still here"
+
+
+def _die_midway(environ, query):
+    yield b"x" * 1000
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield b"more"
+
+
+def _echo(environ, query):
+    source = environ["wsgi.input"]
+    while part := source.read(65536):
+        yield part
+
+
+def _count(environ, query):
+    """Reads the whole body, and says how long it was."""
+    total = 0
+    while part := environ["wsgi.input"].read(65536):
+        total += len(part)
+    yield str(total).encode()
+
+
+def _endless(environ, query):
+    while True:
+        yield b"." * 1000
+        time.sleep(0.01)
+
+
+def _body(environ, query):
+    yield b"x" * int(query["n"][0])
+
+
+STEPS = {
+    "/pid": _pid,
+    "/sleep": _sleep,
+    "/die": _die,
+    "/die-midway": _die_midway,
+    "/echo": _echo,
+    "/count": _count,
+    "/endless": _endless,
+    "/body": _body,
+}
+
+
+def application(environ, start_response):
+    step = STEPS[environ["PATH_INFO"]]
+    start_response("200 OK", PLAIN)
+    return step(environ, parse_qs(environ["QUERY_STRING"]))
