@@ -139,8 +139,8 @@ static apr_status_t daemon_fork(manager_t *m, manager_group_t *g, manager_daemon
     d->replaced = 0;
     d->deadline = scoreboard_clock() + g->group->startup_timeout;
     ap_log_error(APLOG_MARK, APLOG_INFO, 0, m->server,
-                 "process group %s: daemon %" APR_PID_T_FMT " of generation %u starts", g->group->name, pid,
-                 m->generation);
+                 "process group %s: daemon %" APR_PID_T_FMT " of generation %u starts",
+                 g->group->name, pid, m->generation);
     return APR_SUCCESS;
 }
 
@@ -251,6 +251,7 @@ void manager_daemon_message(manager_t *m, manager_group_t *g, manager_daemon_t *
             state_set(g, d, SCOREBOARD_READY);
             d->deadline = 0;
             g->next_start = 0; /* it can load: the others need not wait */
+            g->killed = 0;
             barrier_pass(m, g);
             replaced_drain(g);
         } else if (message == DAEMON_RECYCLE && d->state == SCOREBOARD_READY) {
@@ -283,7 +284,7 @@ static void group_failed(manager_t *m, manager_group_t *g)
                      PIPELOGNO(0311) "process group %s: generation %u could not be started; %s",
                      g->group->name, m->generation,
                      atomic_load(&board->live) > 0 || g->instance->fallback != NULL
-                         ? "the older one goes on serving"
+                         ? "what serves now goes on serving"
                          : "its requests are answered with 503 until it can");
     }
     g->failed = 1;
@@ -316,7 +317,7 @@ static void ended_log(const manager_t *m, const manager_group_t *g, const manage
  */
 static int is_failure(const manager_group_t *g, int status)
 {
-    return !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL || g->failures >= MANAGER_STARTS_MAX;
+    return !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL || g->killed >= MANAGER_STARTS_MAX;
 }
 
 void manager_daemon_ended(manager_t *m, manager_group_t *g, manager_daemon_t *d, int status)
@@ -344,7 +345,7 @@ void manager_daemon_ended(manager_t *m, manager_group_t *g, manager_daemon_t *d,
         if (late || is_failure(g, status)) {
             group_failed(m, g);
         } else {
-            g->failures++;
+            g->killed++;
         }
     }
     manager_daemons_start(m, g);

@@ -89,7 +89,8 @@ void manager_descriptors_close(server_rec *main_server, const apr_array_header_t
     (void)closedir(folder);
 }
 
-/* Bytes of the arguments as the kernel laid them out; httpd's own array has copies of some of them. */
+/* Bytes of the arguments as the kernel laid them out; httpd's own array has copies of some of them.
+ */
 static apr_size_t arguments_size(void)
 {
     char bytes[4096];

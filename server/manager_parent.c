@@ -116,7 +116,8 @@ static void fallbacks_release(const parent_t *parent)
     int i;
 
     for (i = 0; i < config->groups->nelts; i++) {
-        scoreboard_instance_t *instance = APR_ARRAY_IDX(config->groups, i, config_group_t *)->instance;
+        scoreboard_instance_t *instance =
+            APR_ARRAY_IDX(config->groups, i, config_group_t *)->instance;
 
         if (instance != NULL && instance->fallback != NULL &&
             scoreboard_live_update(instance->fallback) == 0) {

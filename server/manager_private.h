@@ -42,7 +42,8 @@ typedef struct manager_group_t {
     manager_daemon_t *daemons; /* rows: SCOREBOARD_GENERATIONS times the processes */
     apr_uint32_t rows;
     apr_int64_t next_start; /* us, CLOCK_MONOTONIC: not before */
-    apr_uint32_t failures;  /* in a row */
+    apr_uint32_t failures;  /* to load, in a row */
+    apr_uint32_t killed;    /* daemons killed in a row before they were ready */
     int announced;          /* the ready barrier was passed */
     int failed;             /* and said so */
     manager_state_e state;

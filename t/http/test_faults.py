@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes that die, clients that leave: everybody else is served, and nothing is left behind."""
+
+import os
+import random
+import re
+import signal
+import time
+
+import pytest
+
+from t.support import client, processes
+from t.support.environment import PATIENCE
+from t.support.load import Load
+
+STEPS = """
+PipelineDaemonProcess site processes=@PROCESSES@ threads=@THREADS@ channels=24 \
+    python-path=@TREE@/t/apps/processes
+PipelineProcessGroup site
+PipelineScriptAlias /app steps:application
+<Location /ready>
+    SetHandler pipeline-ready
+</Location>
+<Location /status>
+    SetHandler pipeline-status
+</Location>
+"""
+
+
+def site(apache, number=4, threads=1, **options):
+    directives = STEPS.replace("@PROCESSES@", str(number)).replace("@THREADS@", str(threads))
+    server = apache(directives, **options)
+    assert processes.wait_until(lambda: server.get("/ready").status == 200, 20 * PATIENCE)
+    return server
+
+
+def status(server):
+    rows = re.findall(r"^site\.(\w+): (\d+)$", server.get("/status?auto").text, re.M)
+    return {name: int(value) for name, value in rows}
+
+
+def kill(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def test_request_of_a_killed_daemon_gets_502_and_the_next_is_served(apache):
+    server = site(apache)
+    server.expect("PIPE0312", "PIPE0202")
+    assert server.get("/app/die").status == 502
+    with server.connect() as connection:
+        begun = time.monotonic()
+        assert connection.get("/app/pid").status == 200
+        assert time.monotonic() - begun < 0.2 * PATIENCE
+
+
+def test_killed_only_daemon_is_replaced_before_the_next_request_gives_up(apache):
+    server = site(apache, number=1)
+    server.expect("PIPE0312", "PIPE0202")
+    assert server.get("/app/die").status == 502
+    begun = time.monotonic()
+    assert server.get("/app/pid").status == 200
+    assert time.monotonic() - begun < 1.0 * PATIENCE
+
+
+def test_response_of_a_killed_daemon_is_visibly_cut(apache):
+    server = site(apache)
+    server.expect("PIPE0312", "PIPE0206")
+    with pytest.raises(client.Cut):
+        server.get("/app/die-midway")
+
+
+def test_stopped_worker_is_answered_for_after_its_death(apache):
+    """A daemon that hangs is no concern of others; once killed, its client hears at once."""
+    server = site(apache)
+    server.expect("PIPE0312", "PIPE0202")
+    with server.connect() as connection:
+        exchange = connection.begin("GET", "/app/sleep?s=60")
+        assert processes.wait_until(lambda: status(server)["Busy"] == 1, 5)
+        busy = [p.pid for p in server.processes("daemon")]
+        begun = time.monotonic()
+        for pid in busy:
+            kill(pid)
+        assert exchange.head().status == 502
+        assert time.monotonic() - begun < 1.0 * PATIENCE
+
+
+@pytest.mark.serial
+def test_kill_storm_of_daemons(apache):
+    server = site(apache, threads=2)
+    server.expect("PIPE0312", "PIPE0202", "PIPE0206")
+    kills = 0
+    paths = ["/app/pid", "/app/sleep?s=0.002", "/app/body?n=100000"]
+    with Load(server, paths, connections=6) as load:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            victims = server.processes("daemon")
+            if victims:
+                kill(random.choice(victims).pid)
+                kills += 1
+            time.sleep(0.03)
+    tally = load.tally
+    assert kills > 100
+    # what the victims had in hand is lost, one request a worker at most, and nothing else
+    assert tally.failed + tally.cut <= 2 * kills, tally
+    assert set(tally.statuses) <= {200, 502}, tally
+    assert tally.refused == tally.timed_out == tally.malformed == tally.wrong == 0, tally.notes
+    assert tally.latency_max < 1.5 * PATIENCE, tally.slowest
+    assert processes.wait_until(lambda: status(server)["Live"] == 4, 10 * PATIENCE)
+    assert status(server)["Busy"] == 0
+    all_channels_serve(server)
+
+
+@pytest.mark.serial
+def test_kill_storm_of_children_leaks_no_channel(apache):
+    server = site(apache, threads=2)
+    server.expect("AH00052", "PIPE0312")
+    kills = 0
+    with Load(server, ["/app/pid", "/app/sleep?s=0.02"], connections=6) as load:
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline:
+            victims = server.processes("child")
+            if len(victims) > 1:
+                kill(random.choice(victims).pid)
+                kills += 1
+            time.sleep(0.05)
+    assert kills > 20
+    assert load.tally.failed == 0, load.tally.notes
+    assert load.tally.wrong == load.tally.malformed == 0
+    assert processes.wait_until(lambda: status(server)["Busy"] == 0, 10 * PATIENCE)
+    all_channels_serve(server)
+
+
+def all_channels_serve(server):
+    """As many requests at once as there are channels: with one leaked, one of them would wait."""
+    with Load(server, ["/app/sleep?s=0.3"], connections=24) as load:
+        time.sleep(2)
+    assert load.tally.lost == 0, load.tally.notes
+
+
+def test_client_that_leaves_frees_its_worker(apache):
+    server = site(apache, number=1)
+    connection = server.connect()
+    exchange = connection.begin("GET", "/app/endless")
+    assert exchange.head().status == 200
+    connection.close()
+    assert server.get("/app/pid").status == 200
+    assert processes.wait_until(lambda: status(server)["Cancelled"] == 1, 5 * PATIENCE)
+
+
+def test_request_whose_client_left_while_it_waited_is_not_run(apache):
+    server = site(apache, number=1)
+    with server.connect() as busy:
+        holding = busy.begin("GET", "/app/sleep?s=1")
+        assert processes.wait_until(lambda: status(server)["Busy"] == 1, 5)
+        waiting = server.connect()
+        waiting.begin("GET", "/app/sleep?s=30")
+        time.sleep(0.2)
+        waiting.close()
+        assert holding.head().status == 200
+        holding.read()
+    assert server.get("/app/pid").status == 200
+    assert status(server)["Cancelled"] == 1
+
+
+def test_nobody_free_within_queue_timeout_is_503_with_retry_after(apache):
+    directives = STEPS.replace("@PROCESSES@", "1").replace("@THREADS@", "1 queue-timeout=1")
+    server = apache(directives)
+    server.expect("PIPE0201")
+    assert processes.wait_until(lambda: server.get("/ready").status == 200, 20 * PATIENCE)
+    with server.connect() as busy:
+        holding = busy.begin("GET", "/app/sleep?s=3")
+        assert processes.wait_until(lambda: status(server)["Busy"] == 1, 5)
+        begun = time.monotonic()
+        answer = server.get("/app/pid")
+        assert answer.status == 503 and answer.header("retry-after")
+        assert 0.9 < time.monotonic() - begun < 2 * PATIENCE
+        assert holding.head().status == 200
+
+
+def test_more_requests_than_channels_wait_their_turn(apache):
+    directives = STEPS.replace("channels=24", "channels=4")
+    server = apache(directives.replace("@PROCESSES@", "2").replace("@THREADS@", "1"))
+    assert processes.wait_until(lambda: server.get("/ready").status == 200, 20 * PATIENCE)
+    with Load(server, ["/app/sleep?s=0.01"], connections=12) as load:
+        time.sleep(3)
+    assert load.tally.lost == 0, load.tally.notes
+    assert load.tally.latency_max < 1.0 * PATIENCE
+
+
+def test_a_worker_that_does_not_answer_is_504(apache):
+    directives = STEPS.replace("@PROCESSES@", "2").replace("@THREADS@", "1 request-timeout=1")
+    server = apache(directives)
+    server.expect("PIPE0205")
+    assert processes.wait_until(lambda: server.get("/ready").status == 200, 20 * PATIENCE)
+    assert server.get("/app/sleep?s=3").status == 504
+    assert server.get("/app/pid").status == 200
