@@ -7,6 +7,9 @@
 
 #include <http_protocol.h>
 
+#include <stdlib.h>
+#include <string.h>
+
 static int create_request_keys(const publish_run_t *py)
 {
     PyObject *response = PyObject_GetAttrString(py->request, "response");

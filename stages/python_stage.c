@@ -14,12 +14,15 @@
 #include <apr_strings.h>
 #include <http_protocol.h>
 
+#include <stdlib.h>
+
 /* ---- Answers ----------------------------------------------------------------------------------
  */
 
 /* "404 Not Found" for 404, and for a text that text. */
 static PyObject *python_status(PyObject *status)
 {
+    const char *line;
     long number;
 
     if (PyUnicode_Check(status)) {
@@ -32,7 +35,10 @@ static PyObject *python_status(PyObject *status)
     if (number < 100 || number > 999) {
         return PyErr_Format(PyExc_ValueError, "a stage answered with status %ld", number);
     }
-    return PyUnicode_FromString(ap_get_status_line((int)number));
+    line = ap_get_status_line((int)number);
+    /* httpd has a line of its own for the statuses that it knows, and 500 for others. */
+    return atoi(line) == number ? PyUnicode_FromString(line)
+                                : PyUnicode_FromFormat("%ld Status %ld", number, number);
 }
 
 static PyObject *python_body(PyObject *body)

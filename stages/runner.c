@@ -22,6 +22,7 @@
 #include <http_log.h>
 #include <http_protocol.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 APLOG_USE_MODULE(pipeline);
@@ -297,7 +298,8 @@ static apr_status_t runner_send_answer(stage_run_t *run)
     runner_add_field(fields, "Content-Type", answer->content_type);
     apr_table_do(runner_add_field, fields, run->r->headers_out, NULL);
     apr_table_do(runner_add_field, fields, run->r->err_headers_out, NULL);
-    head.reason.data = strlen(line) > 4 ? line + 4 : "";
+    /* httpd knows a line for the usual statuses, and gives that of 500 for others. */
+    head.reason.data = atoi(line) == answer->status && strlen(line) > 4 ? line + 4 : "";
     head.reason.len = (apr_uint32_t)strlen(head.reason.data);
     head.fields = (wire_field_t *)(void *)fields->elts;
     head.field_count = (apr_uint32_t)fields->nelts;

@@ -24,11 +24,18 @@
 typedef struct stage_run_t stage_run_t;
 typedef struct stage_api_t stage_api_t;
 
-/* What enter returns besides APR_SUCCESS and errors. */
-#define STAGE_DONE \
-    (APR_OS_START_USERERR + 1) /* answered: skip the stages behind, then exit normally */
-#define STAGE_RETRY \
-    (APR_OS_START_USERERR + 2) /* error: unwind to the retry stage, and enter again */
+/*
+ * What actions return besides APR_SUCCESS and errors.
+ *
+ * DONE:   from enter: answered; the stages behind are skipped, those before exit normally.
+ * RETRY:  an error: unwind to the retry stage, and enter again.
+ * AGAIN:  from an error action: enter again behind this stage.
+ * RAISED: a Python exception, which the runner keeps.
+ */
+#define STAGE_DONE   (APR_OS_START_USERERR + 1)
+#define STAGE_RETRY  (APR_OS_START_USERERR + 2)
+#define STAGE_AGAIN  (APR_OS_START_USERERR + 3)
+#define STAGE_RAISED (APR_OS_START_USERERR + 4)
 
 /*
  * A request on its way through the stages, as an action sees it.  Owned by the worker's stack;

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A site of folders and notes, small enough to read, with a view for each thing a test asks about."""
+
+import hashlib
+import json
+
+import transaction
+from persistent import Persistent
+from persistent.mapping import PersistentMapping
+from zope.interface import Interface, implementer
+from zope.publisher.browser import BrowserPage, BrowserView
+from zope.publisher.interfaces import Redirect
+from zope.security.interfaces import Unauthorized
+from zope.traversing.browser import absoluteURL
+
+
+class IFolder(Interface):
+    """A container of folders and notes."""
+
+
+class INote(Interface):
+    """A text."""
+
+
+@implementer(IFolder)
+class Folder(PersistentMapping):
+    __parent__ = __name__ = None
+
+    def add(self, name, thing):
+        thing.__parent__, thing.__name__ = self, name
+        self[name] = thing
+        return thing
+
+
+@implementer(INote)
+class Note(Persistent):
+    __parent__ = __name__ = None
+
+    def __init__(self, text=""):
+        self.text = text
+
+
+class QuotaExceeded(Exception):
+    """Has a page of its own."""
+
+
+class DoubleTrouble(Exception):
+    """Its page fails as well."""
+
+
+def fill(root, *names):
+    """Content for the tests: for each name a folder of the root, with a note and a folder in it."""
+    for name in names:
+        folder = root[name] = Folder()
+        folder.__name__ = name
+        folder.add("welcome", Note(f"Welcome to {name}"))
+        folder.add("sub", Folder()).add("deep", Note("deep"))
+
+
+class FolderPage(BrowserView):
+    def __call__(self):
+        lines = [f"folder {absoluteURL(self.context, self.request)}"]
+        lines += [absoluteURL(thing, self.request) for thing in self.context.values()]
+        return "\n".join(lines)
+
+
+class NotePage(BrowserPage):
+    def __call__(self):
+        return f"<!DOCTYPE html><title>note</title><p>{self.context.text}</p>"
+
+
+class Edit(BrowserView):
+    def __call__(self, text, REQUEST):
+        self.context.text = text
+        REQUEST.response.redirect(absoluteURL(self.context, REQUEST))
+
+
+class Add(BrowserView):
+    def __call__(self, name, text="empty"):
+        note = self.context.add(name, Note(text))
+        return absoluteURL(note, self.request)
+
+
+_CONTENDED = {}
+
+
+class Contend(BrowserView):
+    """Somebody else changes the note first, as often as the form says."""
+
+    def __call__(self, key, times, upload):
+        done = _CONTENDED.setdefault(key, 0)
+        seen = hashlib.sha256(upload.read()).hexdigest()
+        if done < int(times):
+            _CONTENDED[key] += 1
+            self._meddle()
+        self.context.text = seen
+        return json.dumps({"digest": seen, "attempts": _CONTENDED[key] + 1})
+
+    def _meddle(self):
+        self.context.text  # noqa: B018 (loads the object as it was before the other's change)
+        manager = transaction.TransactionManager()
+        connection = self.context._p_jar.db().open(manager)
+        connection.get(self.context._p_oid).text = "meddled"
+        manager.commit()
+        connection.close()
+
+
+class Doomed(BrowserView):
+    def __call__(self):
+        self.context.text = "this must not last"
+        transaction.doom()
+        return "doomed, and answered"
+
+
+class Echo(BrowserView):
+    """What the request was taken for, as JSON."""
+
+    def __call__(self):
+        request = self.request
+        return json.dumps(
+            {
+                "form": {name: self._show(value) for name, value in request.form.items()},
+                "url": request.getURL(),
+                "application": request.getApplicationURL(),
+                "method": request.method,
+                "cookies": request.cookies,
+                "keys": sorted(key for key in request.environment if "zope" in key),
+                "traversed": [name for name, _ in request.environment["zope.pipeline.traversed"]],
+                "audited": request.environment.get("audit.level"),
+                "retry": request.supportsRetry(),
+            }
+        )
+
+    @staticmethod
+    def _show(value):
+        if hasattr(value, "read"):
+            return {"file": value.filename, "text": value.read().decode()}
+        return value
+
+
+class Raise(BrowserView):
+    def __call__(self, what):
+        raise {
+            "error": ValueError("a <secret> of the site"),
+            "quota": QuotaExceeded("too many notes"),
+            "double": DoubleTrouble("first"),
+            "unauthorized": Unauthorized(),
+            "redirect": Redirect("/sub"),
+            "outside": Redirect("http://elsewhere.example/"),
+        }[what]
+
+
+class Result(BrowserView):
+    def __call__(self, kind):
+        if kind == "iterable":
+            return (line for line in (b"one ", b"two ", b"three"))
+        if kind == "response":
+            self.request.response.setStatus(202)
+            self.request.response.setHeader("X-Own", "yes")
+            self.request.response.setCookie("seen", "1", path="/", httponly=True)
+            self.request.response.setResult("as the view set it")
+            return self.request.response
+        return {"none": None, "bytes": b"\x00\x01", "number": 42}[kind]
+
+
+class QuotaPage(BrowserView):
+    """Reads the database: the failed transaction is over, the connection is still open."""
+
+    def __call__(self):
+        self.request.response.setStatus(507)
+        root = self.request.getVirtualHostRoot()
+        return f"quota: {self.context}; the root has {len(root)} things"
+
+
+class BrokenPage(BrowserView):
+    def __call__(self):
+        raise RuntimeError("the page for the error failed")
