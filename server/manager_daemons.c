@@ -268,12 +268,15 @@ static void group_failed(manager_t *m, manager_group_t *g)
     apr_int64_t delay = MANAGER_BACKOFF_MIN;
     apr_uint32_t i;
 
-    for (i = 0; i < g->failures && delay < MANAGER_BACKOFF_MAX; i++) {
-        delay *= 2;
+    if (scoreboard_clock() >=
+        g->next_start) { /* else it was started together with one that failed */
+        for (i = 0; i < g->failures && delay < MANAGER_BACKOFF_MAX; i++) {
+            delay *= 2;
+        }
+        g->failures++;
+        g->next_start =
+            scoreboard_clock() + (delay < MANAGER_BACKOFF_MAX ? delay : MANAGER_BACKOFF_MAX);
     }
-    g->failures++;
-    g->next_start =
-        scoreboard_clock() + (delay < MANAGER_BACKOFF_MAX ? delay : MANAGER_BACKOFF_MAX);
     atomic_store(&board->failed, m->generation);
     atomic_store(&board->failed_at, apr_time_now());
     if (scoreboard_live_update(g->instance) == 0) {
