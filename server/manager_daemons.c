@@ -144,9 +144,18 @@ static apr_status_t daemon_fork(manager_t *m, manager_group_t *g, manager_daemon
     return APR_SUCCESS;
 }
 
+/* After a failure one daemon tries alone, so that a broken application costs one import at a time.
+ */
+static apr_uint32_t daemons_wanted(const manager_group_t *g)
+{
+    return g->failed && manager_daemons_count(g, SCOREBOARD_READY) == 0
+               ? 1
+               : (apr_uint32_t)g->group->processes;
+}
+
 void manager_daemons_start(manager_t *m, manager_group_t *g)
 {
-    apr_uint32_t wanted = (apr_uint32_t)g->group->processes;
+    apr_uint32_t wanted = daemons_wanted(g);
     apr_uint32_t have =
         manager_daemons_count(g, SCOREBOARD_STARTING) + manager_daemons_count(g, SCOREBOARD_READY);
 

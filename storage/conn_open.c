@@ -58,6 +58,8 @@ static apr_status_t make_reslist(storage_t *storage)
         connection_end, storage, storage->pool);
 
     if (rv == APR_SUCCESS) {
+        /* Each connection's pool is a child of the list's, and must not go before the list. */
+        apr_reslist_cleanup_order_set(storage->connections, APR_RESLIST_CLEANUP_FIRST);
         apr_reslist_timeout_set(storage->connections,
                                 apr_time_from_sec(options[URI_POOL_TIMEOUT]));
     }
@@ -127,6 +129,11 @@ apr_status_t conn_check(storage_conn_t *conn)
     return APR_SUCCESS;
 }
 
+int storage_conn_forked(const storage_conn_t *conn)
+{
+    return fork_guard_crossed(conn->storage->guard);
+}
+
 const char *storage_conn_error(const storage_conn_t *conn)
 {
     return conn->error;
@@ -180,13 +187,12 @@ static apr_status_t open_storage(storage_t *storage, const char *text, char *err
 }
 
 apr_status_t storage_open(storage_t **pstorage, const char *uri, char *error,
-                          apr_size_t error_size, apr_pool_t *pool)
+                          apr_size_t error_size)
 {
     storage_t *storage;
     apr_pool_t *p;
     apr_status_t rv = apr_pool_create(&p, NULL);
 
-    (void)pool;
     *pstorage = NULL;
     error[0] = '\0';
     if (rv != APR_SUCCESS) {
