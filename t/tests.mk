@@ -68,7 +68,7 @@ soak: all .venv/.test build/deps-test
 # ---- Benchmarks ---------------------------------------------------------------------------------
 
 bench: all .venv/.bench build/deps-bench
-	.venv/bin/python t/bench/run.py
+	.venv/bin/python -m t.bench.run
 
 # ---- Lint ---------------------------------------------------------------------------------------
 
