@@ -392,7 +392,7 @@ static int environ_optional(interp_environ_t *names, PyObject *env, const wire_h
         environ_number(env, &keys[KEY_CONTENT_LENGTH], head->content_length)) {
         return -1;
     }
-    if (head->text[WIRE_TEXT_SCHEME].len == 5 &&
+    if (!strcmp(head->text[WIRE_TEXT_SCHEME].data, "https") &&
         PyDict_SetItem(env, keys[KEY_HTTPS].name, names->on)) {
         return -1;
     }

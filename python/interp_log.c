@@ -60,6 +60,17 @@ static void log_line_server(interp_stream_e stream, server_rec *s, const char *t
     }
 }
 
+/* What stands behind a NUL would be hidden from the log's reader. */
+static void log_line_show_nul(interp_line_t *line)
+{
+    char *nul = line->data;
+
+    line->data[line->len] = '\0';
+    while ((nul = memchr(nul, '\0', line->len - (apr_size_t)(nul - line->data)))) {
+        *nul = '?';
+    }
+}
+
 /* Logs what the line holds and empties it; the text is the caller's while the GIL is away. */
 static void log_line(interp_t *interp, interp_stream_e stream, interp_line_t *line)
 {
@@ -70,7 +81,7 @@ static void log_line(interp_t *interp, interp_stream_e stream, interp_line_t *li
     if (!line->len) {
         return;
     }
-    text[line->len] = '\0';
+    log_line_show_nul(line);
     line->data = NULL;
     line->len = 0;
     line->room = 0;
