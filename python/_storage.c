@@ -42,8 +42,8 @@ int storage_id_from(PyObject *bytes, int none_allowed, apr_uint64_t *pid)
 
 PyObject *storage_state_bytes(storage_state_t *state)
 {
-    PyObject *bytes = PyBytes_FromStringAndSize(storage_state_data(state),
-                                                (Py_ssize_t)storage_state_size(state));
+    PyObject *bytes =
+        PyBytes_FromStringAndSize(storage_state_data(state), (Py_ssize_t)storage_state_size(state));
 
     storage_state_release(state);
     return bytes;
@@ -110,12 +110,9 @@ static PyObject *exception_of(const module_state_t *state, apr_status_t rv)
         apr_status_t status;
         PyObject *exception;
     } table[] = {
-        {STORAGE_RETRY, state->retry_error},
-        {STORAGE_READ_ONLY, state->read_only_error},
-        {STORAGE_PHASE, state->transaction_error},
-        {STORAGE_BAD_URI, PyExc_ValueError},
-        {STORAGE_RANGE, PyExc_ValueError},
-        {APR_ENOMEM, PyExc_MemoryError},
+        { STORAGE_RETRY, state->retry_error },       { STORAGE_READ_ONLY, state->read_only_error },
+        { STORAGE_PHASE, state->transaction_error }, { STORAGE_BAD_URI, PyExc_ValueError },
+        { STORAGE_RANGE, PyExc_ValueError },         { APR_ENOMEM, PyExc_MemoryError },
     };
     size_t i;
 
@@ -251,7 +248,7 @@ static PyObject *database_read_only(PyObject *object, void *unused)
 static PyObject *database_cache_stats(PyObject *object, PyObject *unused)
 {
     database_t *self = (database_t *)object;
-    storage_cache_stats_t stats = {0};
+    storage_cache_stats_t stats = { 0 };
 
     (void)unused;
     if (self->storage) {
@@ -264,23 +261,23 @@ static PyObject *database_cache_stats(PyObject *object, PyObject *unused)
 }
 
 static PyMethodDef database_methods[] = {
-    {"close", database_close, METH_NOARGS, "Close the database for all its instances."},
-    {"cache_stats", database_cache_stats, METH_NOARGS, "What the cache of states holds and did."},
-    {NULL, NULL, 0, NULL},
+    { "close", database_close, METH_NOARGS, "Close the database for all its instances." },
+    { "cache_stats", database_cache_stats, METH_NOARGS, "What the cache of states holds and did." },
+    { NULL, NULL, 0, NULL },
 };
 
 static PyGetSetDef database_getset[] = {
-    {"name", database_name, NULL, "The URI without options.", NULL},
-    {"read_only", database_read_only, NULL, "Whether it was opened for reading only.", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
+    { "name", database_name, NULL, "The URI without options.", NULL },
+    { "read_only", database_read_only, NULL, "Whether it was opened for reading only.", NULL },
+    { NULL, NULL, NULL, NULL, NULL },
 };
 
 static PyType_Slot database_slots[] = {
-    {Py_tp_dealloc, database_dealloc},
-    {Py_tp_methods, database_methods},
-    {Py_tp_getset, database_getset},
-    {Py_tp_doc, (void *)"One database: its connections and its cache. Made by open()."},
-    {0, NULL},
+    { Py_tp_dealloc, database_dealloc },
+    { Py_tp_methods, database_methods },
+    { Py_tp_getset, database_getset },
+    { Py_tp_doc, (void *)"One database: its connections and its cache. Made by open()." },
+    { 0, NULL },
 };
 
 PyType_Spec database_spec = {
@@ -305,8 +302,8 @@ static int import_exceptions(module_state_t *state)
     state->transaction_error = PyObject_GetAttrString(module, "StorageTransactionError");
     state->read_only_error = PyObject_GetAttrString(module, "ReadOnlyError");
     state->storage_error = PyObject_GetAttrString(module, "StorageError");
-    ok = state->key_error && state->read_conflict_error && state->transaction_error
-         && state->read_only_error && state->storage_error;
+    ok = state->key_error && state->read_conflict_error && state->transaction_error &&
+         state->read_only_error && state->storage_error;
     Py_DECREF(module);
     return ok;
 }
@@ -341,13 +338,11 @@ static int make_retry_error(module_state_t *state, PyObject *module)
 
 static int make_types(module_state_t *state, PyObject *module)
 {
-    state->database_type =
-        (PyTypeObject *)PyType_FromModuleAndSpec(module, &database_spec, NULL);
-    state->instance_type =
-        (PyTypeObject *)PyType_FromModuleAndSpec(module, &instance_spec, NULL);
-    return state->database_type && state->instance_type
-           && PyModule_AddType(module, state->database_type) == 0
-           && PyModule_AddType(module, state->instance_type) == 0;
+    state->database_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &database_spec, NULL);
+    state->instance_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &instance_spec, NULL);
+    return state->database_type && state->instance_type &&
+           PyModule_AddType(module, state->database_type) == 0 &&
+           PyModule_AddType(module, state->instance_type) == 0;
 }
 
 static int module_exec(PyObject *module)
@@ -360,8 +355,8 @@ static int module_exec(PyObject *module)
     }
     state->resolve_name = PyUnicode_InternFromString("tryToResolveConflict");
     state->no_bytes = PyBytes_FromStringAndSize(NULL, 0);
-    if (!state->resolve_name || !state->no_bytes || !import_exceptions(state)
-        || !make_retry_error(state, module) || !make_types(state, module)) {
+    if (!state->resolve_name || !state->no_bytes || !import_exceptions(state) ||
+        !make_retry_error(state, module) || !make_types(state, module)) {
         return -1;
     }
     return 0;
@@ -405,13 +400,13 @@ static void module_free(void *module)
 }
 
 static PyMethodDef module_methods[] = {
-    {"open", module_open, METH_O, "Open the database of a URI."},
-    {NULL, NULL, 0, NULL},
+    { "open", module_open, METH_O, "Open the database of a URI." },
+    { NULL, NULL, 0, NULL },
 };
 
 static PyModuleDef_Slot module_slots[] = {
-    {Py_mod_exec, module_exec},
-    {0, NULL},
+    { Py_mod_exec, module_exec },
+    { 0, NULL },
 };
 
 PyModuleDef storage_module = {

@@ -24,26 +24,26 @@ typedef struct module_state_t {
     PyObject *storage_error, *retry_error;
 
     PyObject *resolve_name; /* owned: "tryToResolveConflict" */
-    PyObject *no_bytes; /* owned: b"" */
+    PyObject *no_bytes;     /* owned: b"" */
 } module_state_t;
 
 /* A storage_t: made by open(), shared by its instances. */
 typedef struct database_t {
     PyObject_HEAD
     module_state_t *state; /* borrowed: the type holds the module */
-    storage_t *storage; /* owned; NULL once closed */
+    storage_t *storage;    /* owned; NULL once closed */
 } database_t;
 
 /* A storage_conn_t, with what makes it safe to share between Python's threads. */
 typedef struct instance_t {
     PyObject_HEAD
     module_state_t *state; /* borrowed: the type holds the module */
-    PyObject *database; /* owned */
-    storage_conn_t *conn; /* owned; NULL once released */
-    turn_t use; /* taken by whoever uses conn */
-    turn_t commit; /* taken from tpc_begin to the end of that transaction */
+    PyObject *database;    /* owned */
+    storage_conn_t *conn;  /* owned; NULL once released */
+    turn_t use;            /* taken by whoever uses conn */
+    turn_t commit;         /* taken from tpc_begin to the end of that transaction */
     PyObject *transaction; /* owned: the one that tpc_begin got; NULL outside */
-    PyObject *resolved; /* owned: a list of oids whose conflicts were resolved, or NULL */
+    PyObject *resolved;    /* owned: a list of oids whose conflicts were resolved, or NULL */
 } instance_t;
 
 extern PyModuleDef storage_module;

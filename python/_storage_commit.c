@@ -70,13 +70,13 @@ static int begin(instance_t *self, storage_tid_t tid)
 PyObject *storage_tpc_begin(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                             PyObject *names)
 {
-    static const signature_t signature = {"tpc_begin", 1, 3, {"transaction", "tid", "status"}};
+    static const signature_t signature = { "tpc_begin", 1, 3, { "transaction", "tid", "status" } };
     PyObject *arguments[3];
     instance_t *self = (instance_t *)object;
     storage_tid_t tid = 0;
 
-    if (!storage_arguments(&signature, args, nargs, names, arguments)
-        || (arguments[1] && !storage_id_from(arguments[1], 1, &tid))) {
+    if (!storage_arguments(&signature, args, nargs, names, arguments) ||
+        (arguments[1] && !storage_id_from(arguments[1], 1, &tid))) {
         return NULL;
     }
     if (arguments[0] == self->transaction || turn_mine(&self->commit)) {
@@ -114,7 +114,9 @@ static PyObject *store(instance_t *self, storage_oid_t oid, storage_tid_t serial
 PyObject *storage_store_method(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                                PyObject *names)
 {
-    static const signature_t signature = {"store", 5, 5, {"oid", "serial", "data", "version", "transaction"}};
+    static const signature_t signature = {
+        "store", 5, 5, { "oid", "serial", "data", "version", "transaction" }
+    };
     PyObject *arguments[5];
     instance_t *self = (instance_t *)object;
     storage_oid_t oid;
@@ -122,10 +124,10 @@ PyObject *storage_store_method(PyObject *object, PyObject *const *args, Py_ssize
     PyObject *result;
     Py_buffer data;
 
-    if (!storage_arguments(&signature, args, nargs, names, arguments)
-        || !check_transaction(self, arguments[4]) || !storage_id_from(arguments[0], 0, &oid)
-        || !storage_id_from(arguments[1], 1, &serial)
-        || PyObject_GetBuffer(arguments[2], &data, PyBUF_SIMPLE) != 0) {
+    if (!storage_arguments(&signature, args, nargs, names, arguments) ||
+        !check_transaction(self, arguments[4]) || !storage_id_from(arguments[0], 0, &oid) ||
+        !storage_id_from(arguments[1], 1, &serial) ||
+        PyObject_GetBuffer(arguments[2], &data, PyBUF_SIMPLE) != 0) {
         return NULL;
     }
     result = store(self, oid, serial, &data);
@@ -137,7 +139,9 @@ PyObject *storage_store_method(PyObject *object, PyObject *const *args, Py_ssize
 PyObject *storage_check_current(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                                 PyObject *names)
 {
-    static const signature_t signature = {"checkCurrentSerialInTransaction", 3, 3, {"oid", "serial", "transaction"}};
+    static const signature_t signature = {
+        "checkCurrentSerialInTransaction", 3, 3, { "oid", "serial", "transaction" }
+    };
     PyObject *arguments[3];
     instance_t *self = (instance_t *)object;
     storage_oid_t oid;
@@ -145,9 +149,9 @@ PyObject *storage_check_current(PyObject *object, PyObject *const *args, Py_ssiz
     PyObject *result;
     apr_status_t rv;
 
-    if (!storage_arguments(&signature, args, nargs, names, arguments)
-        || !check_transaction(self, arguments[2]) || !storage_id_from(arguments[0], 0, &oid)
-        || !storage_id_from(arguments[1], 1, &serial) || !storage_enter(self)) {
+    if (!storage_arguments(&signature, args, nargs, names, arguments) ||
+        !check_transaction(self, arguments[2]) || !storage_id_from(arguments[0], 0, &oid) ||
+        !storage_id_from(arguments[1], 1, &serial) || !storage_enter(self)) {
         return NULL;
     }
     rv = storage_read_current(self->conn, oid, serial);
@@ -162,7 +166,7 @@ PyObject *storage_check_current(PyObject *object, PyObject *const *args, Py_ssiz
  * or anything else. */
 static PyObject *resolve(instance_t *self, const storage_conflict_t *conflict)
 {
-    PyObject *args[6] = {(PyObject *)self, NULL, NULL, NULL, NULL, NULL};
+    PyObject *args[6] = { (PyObject *)self, NULL, NULL, NULL, NULL, NULL };
     PyObject *record = NULL;
     int i, complete = 1;
 
@@ -304,13 +308,13 @@ static PyObject *finish(instance_t *self, PyObject *callback)
 PyObject *storage_tpc_finish(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                              PyObject *names)
 {
-    static const signature_t signature = {"tpc_finish", 1, 2, {"transaction", "func"}};
+    static const signature_t signature = { "tpc_finish", 1, 2, { "transaction", "func" } };
     PyObject *arguments[2];
     instance_t *self = (instance_t *)object;
     PyObject *result;
 
-    if (!storage_arguments(&signature, args, nargs, names, arguments)
-        || !check_transaction(self, arguments[0]) || !storage_enter(self)) {
+    if (!storage_arguments(&signature, args, nargs, names, arguments) ||
+        !check_transaction(self, arguments[0]) || !storage_enter(self)) {
         return NULL;
     }
     result = finish(self, arguments[1] ? arguments[1] : Py_None);

@@ -191,15 +191,15 @@ static PyObject *steal_pair(PyObject *a, PyObject *b)
 static PyObject *instance_load(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                                PyObject *names)
 {
-    static const signature_t signature = {"load", 1, 2, {"oid", "version"}};
+    static const signature_t signature = { "load", 1, 2, { "oid", "version" } };
     PyObject *arguments[2];
     instance_t *self = (instance_t *)object;
     storage_state_t *state;
     storage_oid_t oid;
     PyObject *tid;
 
-    if (!storage_arguments(&signature, args, nargs, names, arguments)
-        || !storage_id_from(arguments[0], 0, &oid)) {
+    if (!storage_arguments(&signature, args, nargs, names, arguments) ||
+        !storage_id_from(arguments[0], 0, &oid)) {
         return NULL;
     }
     state = load_state(self, oid);
@@ -246,7 +246,7 @@ static PyObject *revision(storage_state_t *state, storage_tid_t next)
 static PyObject *instance_load_before(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                                       PyObject *names)
 {
-    static const signature_t signature = {"loadBefore", 2, 2, {"oid", "tid"}};
+    static const signature_t signature = { "loadBefore", 2, 2, { "oid", "tid" } };
     PyObject *arguments[2];
     instance_t *self = (instance_t *)object;
     storage_state_t *state;
@@ -254,9 +254,9 @@ static PyObject *instance_load_before(PyObject *object, PyObject *const *args, P
     storage_oid_t oid;
     apr_status_t rv;
 
-    if (!storage_arguments(&signature, args, nargs, names, arguments)
-        || !storage_id_from(arguments[0], 0, &oid) || !storage_id_from(arguments[1], 0, &before)
-        || !storage_enter(self)) {
+    if (!storage_arguments(&signature, args, nargs, names, arguments) ||
+        !storage_id_from(arguments[0], 0, &oid) || !storage_id_from(arguments[1], 0, &before) ||
+        !storage_enter(self)) {
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
@@ -275,7 +275,7 @@ static PyObject *instance_load_before(PyObject *object, PyObject *const *args, P
 static PyObject *instance_load_serial(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                                       PyObject *names)
 {
-    static const signature_t signature = {"loadSerial", 2, 2, {"oid", "serial"}};
+    static const signature_t signature = { "loadSerial", 2, 2, { "oid", "serial" } };
     PyObject *arguments[2];
     instance_t *self = (instance_t *)object;
     storage_state_t *state;
@@ -283,9 +283,9 @@ static PyObject *instance_load_serial(PyObject *object, PyObject *const *args, P
     storage_tid_t tid;
     apr_status_t rv;
 
-    if (!storage_arguments(&signature, args, nargs, names, arguments)
-        || !storage_id_from(arguments[0], 0, &oid) || !storage_id_from(arguments[1], 1, &tid)
-        || !storage_enter(self)) {
+    if (!storage_arguments(&signature, args, nargs, names, arguments) ||
+        !storage_id_from(arguments[0], 0, &oid) || !storage_id_from(arguments[1], 1, &tid) ||
+        !storage_enter(self)) {
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
@@ -372,8 +372,8 @@ static PyObject *instance_poll(PyObject *object, PyObject *unused)
     if (!storage_enter(self)) {
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS
-    (void)storage_poll(self->conn, &changes);
+    Py_BEGIN_ALLOW_THREADS(void)
+    storage_poll(self->conn, &changes);
     Py_END_ALLOW_THREADS
     result = changes.flush_all ? Py_NewRef(Py_None) : oid_list(changes.oids, changes.count);
     storage_leave(self);
@@ -401,7 +401,7 @@ static PyObject *instance_after_completion(PyObject *object, PyObject *unused)
 static PyObject *instance_sync(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                                PyObject *names)
 {
-    static const signature_t signature = {"sync", 0, 1, {"force"}};
+    static const signature_t signature = { "sync", 0, 1, { "force" } };
     PyObject *arguments[1];
     int force = 1;
 
@@ -468,7 +468,7 @@ static PyObject *record_list(storage_state_t **states, apr_size_t count)
 static PyObject *instance_records(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                                   PyObject *names)
 {
-    static const signature_t signature = {"_records", 2, 2, {"start", "tid"}};
+    static const signature_t signature = { "_records", 2, 2, { "start", "tid" } };
     PyObject *arguments[2];
     instance_t *self = (instance_t *)object;
     storage_state_t *states[BATCH];
@@ -477,9 +477,9 @@ static PyObject *instance_records(PyObject *object, PyObject *const *args, Py_ss
     storage_tid_t tid;
     apr_status_t rv;
 
-    if (!storage_arguments(&signature, args, nargs, names, arguments)
-        || !storage_id_from(arguments[0], 0, &start) || !storage_id_from(arguments[1], 1, &tid)
-        || !storage_enter(self)) {
+    if (!storage_arguments(&signature, args, nargs, names, arguments) ||
+        !storage_id_from(arguments[0], 0, &start) || !storage_id_from(arguments[1], 1, &tid) ||
+        !storage_enter(self)) {
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
@@ -497,16 +497,16 @@ static PyObject *instance_records(PyObject *object, PyObject *const *args, Py_ss
 static PyObject *instance_tids(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                                PyObject *names)
 {
-    static const signature_t signature = {"_tids", 2, 2, {"start", "stop"}};
+    static const signature_t signature = { "_tids", 2, 2, { "start", "stop" } };
     PyObject *arguments[2];
     instance_t *self = (instance_t *)object;
     storage_tid_t tids[BATCH], start, stop;
     apr_size_t count = 0;
     apr_status_t rv;
 
-    if (!storage_arguments(&signature, args, nargs, names, arguments)
-        || !storage_id_from(arguments[0], 0, &start) || !storage_id_from(arguments[1], 0, &stop)
-        || !storage_enter(self)) {
+    if (!storage_arguments(&signature, args, nargs, names, arguments) ||
+        !storage_id_from(arguments[0], 0, &start) || !storage_id_from(arguments[1], 0, &stop) ||
+        !storage_enter(self)) {
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
@@ -560,57 +560,57 @@ static Py_ssize_t instance_length(PyObject *object)
 #define FAST(function) ((PyCFunction)(void (*)(void))(function)), METH_FASTCALL | METH_KEYWORDS
 
 static PyMethodDef instance_methods[] = {
-    {"load", FAST(instance_load), "load($self, oid, version='')\n--\n\n(record, tid)"},
-    {"loadBefore", FAST(instance_load_before),
-     "loadBefore($self, oid, tid)\n--\n\n(record, tid, next tid) or None"},
-    {"loadSerial", FAST(instance_load_serial),
-     "loadSerial($self, oid, serial)\n--\n\nExactly that revision's record."},
-    {"getTid", instance_get_tid, METH_O, "getTid($self, oid, /)\n--\n\nThe current tid."},
-    {"prefetch", instance_prefetch, METH_O,
-     "prefetch($self, oids, /)\n--\n\nBring many objects into the cache with one wait."},
-    {"poll_invalidations", instance_poll, METH_NOARGS,
-     "poll_invalidations($self)\n--\n\nBegin a snapshot; the oids that changed, None: all."},
-    {"sync", FAST(instance_sync), "sync($self, force=True)\n--\n\nEnd the snapshot, if forced."},
-    {"afterCompletion", instance_after_completion, METH_NOARGS,
-     "afterCompletion($self)\n--\n\nEnd the snapshot."},
-    {"lastTransaction", instance_last_transaction, METH_NOARGS,
-     "lastTransaction($self)\n--\n\nThe newest tid that can be seen."},
-    {"release", instance_release, METH_NOARGS,
-     "release($self)\n--\n\nGive back what this instance holds."},
-    {"getSize", instance_get_size, METH_NOARGS,
-     "getSize($self)\n--\n\nThe size of the database in bytes."},
-    {"_records", FAST(instance_records), "_records($self, start, tid)\n--\n\nThe next records."},
-    {"_tids", FAST(instance_tids), "_tids($self, start, stop)\n--\n\nThe next tids."},
-    {"new_oid", storage_new_oid_method, METH_NOARGS,
-     "new_oid($self)\n--\n\nAn oid that nobody else is given."},
-    {"tpc_begin", FAST(storage_tpc_begin),
-     "tpc_begin($self, transaction, tid=None, status=' ')\n--\n\nBegin a commit."},
-    {"store", FAST(storage_store_method),
-     "store($self, oid, serial, data, version, transaction)\n--\n\nKeep a state until the vote."},
-    {"checkCurrentSerialInTransaction", FAST(storage_check_current),
-     "checkCurrentSerialInTransaction($self, oid, serial, transaction)\n--\n\n"
-     "Demand that an object is still the same at the vote."},
-    {"tpc_vote", storage_tpc_vote, METH_O,
-     "tpc_vote($self, transaction, /)\n--\n\nLock, compare, resolve conflicts; resolved oids."},
-    {"tpc_finish", FAST(storage_tpc_finish),
-     "tpc_finish($self, transaction, func=None)\n--\n\nMake it durable; the tid."},
-    {"tpc_abort", storage_tpc_abort, METH_O,
-     "tpc_abort($self, transaction, /)\n--\n\nGive the commit up."},
-    {"tpc_transaction", storage_tpc_transaction, METH_NOARGS,
-     "tpc_transaction($self)\n--\n\nThe one under way, or None."},
-    {NULL, NULL, 0, NULL},
+    { "load", FAST(instance_load), "load($self, oid, version='')\n--\n\n(record, tid)" },
+    { "loadBefore", FAST(instance_load_before),
+      "loadBefore($self, oid, tid)\n--\n\n(record, tid, next tid) or None" },
+    { "loadSerial", FAST(instance_load_serial),
+      "loadSerial($self, oid, serial)\n--\n\nExactly that revision's record." },
+    { "getTid", instance_get_tid, METH_O, "getTid($self, oid, /)\n--\n\nThe current tid." },
+    { "prefetch", instance_prefetch, METH_O,
+      "prefetch($self, oids, /)\n--\n\nBring many objects into the cache with one wait." },
+    { "poll_invalidations", instance_poll, METH_NOARGS,
+      "poll_invalidations($self)\n--\n\nBegin a snapshot; the oids that changed, None: all." },
+    { "sync", FAST(instance_sync), "sync($self, force=True)\n--\n\nEnd the snapshot, if forced." },
+    { "afterCompletion", instance_after_completion, METH_NOARGS,
+      "afterCompletion($self)\n--\n\nEnd the snapshot." },
+    { "lastTransaction", instance_last_transaction, METH_NOARGS,
+      "lastTransaction($self)\n--\n\nThe newest tid that can be seen." },
+    { "release", instance_release, METH_NOARGS,
+      "release($self)\n--\n\nGive back what this instance holds." },
+    { "getSize", instance_get_size, METH_NOARGS,
+      "getSize($self)\n--\n\nThe size of the database in bytes." },
+    { "_records", FAST(instance_records), "_records($self, start, tid)\n--\n\nThe next records." },
+    { "_tids", FAST(instance_tids), "_tids($self, start, stop)\n--\n\nThe next tids." },
+    { "new_oid", storage_new_oid_method, METH_NOARGS,
+      "new_oid($self)\n--\n\nAn oid that nobody else is given." },
+    { "tpc_begin", FAST(storage_tpc_begin),
+      "tpc_begin($self, transaction, tid=None, status=' ')\n--\n\nBegin a commit." },
+    { "store", FAST(storage_store_method),
+      "store($self, oid, serial, data, version, transaction)\n--\n\nKeep a state until the vote." },
+    { "checkCurrentSerialInTransaction", FAST(storage_check_current),
+      "checkCurrentSerialInTransaction($self, oid, serial, transaction)\n--\n\n"
+      "Demand that an object is still the same at the vote." },
+    { "tpc_vote", storage_tpc_vote, METH_O,
+      "tpc_vote($self, transaction, /)\n--\n\nLock, compare, resolve conflicts; resolved oids." },
+    { "tpc_finish", FAST(storage_tpc_finish),
+      "tpc_finish($self, transaction, func=None)\n--\n\nMake it durable; the tid." },
+    { "tpc_abort", storage_tpc_abort, METH_O,
+      "tpc_abort($self, transaction, /)\n--\n\nGive the commit up." },
+    { "tpc_transaction", storage_tpc_transaction, METH_NOARGS,
+      "tpc_transaction($self)\n--\n\nThe one under way, or None." },
+    { NULL, NULL, 0, NULL },
 };
 
 static PyType_Slot instance_slots[] = {
-    {Py_tp_new, instance_new},
-    {Py_tp_init, instance_init},
-    {Py_tp_dealloc, instance_dealloc},
-    {Py_tp_traverse, instance_traverse},
-    {Py_tp_clear, instance_clear},
-    {Py_tp_methods, instance_methods},
-    {Py_sq_length, instance_length},
-    {Py_tp_doc, (void *)"One MVCC view of a Database. Base of PipelineStorage."},
-    {0, NULL},
+    { Py_tp_new, instance_new },
+    { Py_tp_init, instance_init },
+    { Py_tp_dealloc, instance_dealloc },
+    { Py_tp_traverse, instance_traverse },
+    { Py_tp_clear, instance_clear },
+    { Py_tp_methods, instance_methods },
+    { Py_sq_length, instance_length },
+    { Py_tp_doc, (void *)"One MVCC view of a Database. Base of PipelineStorage." },
+    { 0, NULL },
 };
 
 PyType_Spec instance_spec = {

@@ -14,8 +14,8 @@
 #include <pthread.h>
 
 typedef struct turn_t {
-    unsigned long owner; /* the thread that has it; meaningless at depth 0. GIL */
-    unsigned int depth; /* how often that thread took it. GIL */
+    unsigned long owner;  /* the thread that has it; meaningless at depth 0. GIL */
+    unsigned int depth;   /* how often that thread took it. GIL */
     unsigned int waiters; /* GIL */
     unsigned long passes; /* how often it was given up before waiters. mutex */
     pthread_mutex_t mutex;

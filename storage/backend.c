@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const backend_t *const backends[] = {&sqlite_backend};
+static const backend_t *const backends[] = { &sqlite_backend };
 
 const backend_t *backend_find(const char *scheme)
 {
@@ -41,6 +41,6 @@ apr_status_t backend_changes_add(cache_changes_t *changes, storage_oid_t oid, st
         changes->items = items;
         changes->room = room;
     }
-    changes->items[changes->count++] = (cache_change_t){oid, tid};
+    changes->items[changes->count++] = (cache_change_t){ oid, tid };
     return APR_SUCCESS;
 }

@@ -22,9 +22,9 @@ typedef struct backend_t backend_t;
 
 typedef struct backend_conn_t {
     const backend_t *backend; /* borrowed: static */
-    const uri_t *uri; /* borrowed from the storage */
-    apr_pool_t *pool; /* owned: its end closes the connection */
-    apr_status_t status; /* how connect ended */
+    const uri_t *uri;         /* borrowed from the storage */
+    apr_pool_t *pool;         /* owned: its end closes the connection */
+    apr_status_t status;      /* how connect ended */
     int broken;
     char error[BACKEND_ERROR_SIZE];
 } backend_conn_t;

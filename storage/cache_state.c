@@ -184,8 +184,7 @@ static void close_replaced(cache_t *cache, const cache_change_t *change)
     storage_state_t *state;
 
     for (state = *bucket_of(cache, change->oid); state; state = state->chain) {
-        if (state->oid == change->oid && state->upto == STATE_CURRENT
-            && state->tid < change->tid) {
+        if (state->oid == change->oid && state->upto == STATE_CURRENT && state->tid < change->tid) {
             close_interval(cache, state);
         }
     }
@@ -300,8 +299,7 @@ void cache_put_committed(cache_t *cache, storage_state_t *state, storage_tid_t r
         old->next = state->tid;
     }
     if (!too_large(cache, state)) {
-        dropped = insert(cache, state,
-                         state->tid > cache->horizon ? STATE_CURRENT : state->tid);
+        dropped = insert(cache, state, state->tid > cache->horizon ? STATE_CURRENT : state->tid);
     }
     apr_thread_mutex_unlock(cache->lock);
     release_chain(dropped);

@@ -183,8 +183,8 @@ void storage_conflicts(const storage_conn_t *conn, const storage_conflict_t **pc
     *pcount = conn->spool.conflict_count;
 }
 
-void storage_read_conflict(const storage_conn_t *conn, storage_oid_t *poid,
-                           storage_tid_t *pactual, storage_tid_t *pexpected)
+void storage_read_conflict(const storage_conn_t *conn, storage_oid_t *poid, storage_tid_t *pactual,
+                           storage_tid_t *pexpected)
 {
     *poid = conn->bad_oid;
     *pactual = conn->bad_actual;

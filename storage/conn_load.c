@@ -15,8 +15,7 @@ static int beyond_sql(apr_uint64_t id)
     return id > APR_INT64_MAX;
 }
 
-apr_status_t storage_load_cached(storage_conn_t *conn, storage_oid_t oid,
-                                 storage_state_t **pstate)
+apr_status_t storage_load_cached(storage_conn_t *conn, storage_oid_t oid, storage_state_t **pstate)
 {
     apr_status_t rv = conn_check(conn);
 
@@ -46,8 +45,7 @@ static apr_status_t load_stored(storage_conn_t *conn, storage_oid_t oid, storage
     return rv == STORAGE_MISSING ? rv : conn_fail_from(conn, rv, conn->reader);
 }
 
-static apr_status_t load_current(storage_conn_t *conn, storage_oid_t oid,
-                                 storage_state_t **pstate)
+static apr_status_t load_current(storage_conn_t *conn, storage_oid_t oid, storage_state_t **pstate)
 {
     *pstate = cache_get(conn->storage->cache, oid, conn->snapshot_tid);
     return *pstate ? APR_SUCCESS : load_stored(conn, oid, pstate);
@@ -146,10 +144,14 @@ static apr_status_t done(storage_conn_t *conn, apr_status_t rv)
 apr_status_t storage_records(storage_conn_t *conn, storage_oid_t start, apr_size_t max,
                              storage_state_t **states, apr_size_t *pcount)
 {
-    apr_status_t rv = conn_snapshot(conn);
+    apr_status_t rv = conn_check(conn);
 
     *pcount = 0;
     if (rv != APR_SUCCESS || beyond_sql(start)) {
+        return rv;
+    }
+    rv = conn_snapshot(conn);
+    if (rv != APR_SUCCESS) {
         return rv;
     }
     return done(conn, conn->reader->backend->records(conn->reader, start, max, states, pcount));
@@ -158,23 +160,31 @@ apr_status_t storage_records(storage_conn_t *conn, storage_oid_t start, apr_size
 apr_status_t storage_records_of(storage_conn_t *conn, storage_tid_t tid, storage_oid_t start,
                                 apr_size_t max, storage_state_t **states, apr_size_t *pcount)
 {
-    apr_status_t rv = conn_snapshot(conn);
+    apr_status_t rv = conn_check(conn);
 
     *pcount = 0;
     if (rv != APR_SUCCESS || beyond_sql(start) || beyond_sql(tid)) {
         return rv;
     }
-    return done(conn, conn->reader->backend->records_of(conn->reader, tid, start, max, states,
-                                                        pcount));
+    rv = conn_snapshot(conn);
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    return done(conn,
+                conn->reader->backend->records_of(conn->reader, tid, start, max, states, pcount));
 }
 
 apr_status_t storage_tids(storage_conn_t *conn, storage_tid_t start, storage_tid_t stop,
                           apr_size_t max, storage_tid_t *tids, apr_size_t *pcount)
 {
-    apr_status_t rv = conn_snapshot(conn);
+    apr_status_t rv = conn_check(conn);
 
     *pcount = 0;
     if (rv != APR_SUCCESS || beyond_sql(start)) {
+        return rv;
+    }
+    rv = conn_snapshot(conn);
+    if (rv != APR_SUCCESS) {
         return rv;
     }
     stop = beyond_sql(stop) ? APR_INT64_MAX : stop;

@@ -60,8 +60,7 @@ static apr_status_t make_reslist(storage_t *storage)
     if (rv == APR_SUCCESS) {
         /* Each connection's pool is a child of the list's, and must not go before the list. */
         apr_reslist_cleanup_order_set(storage->connections, APR_RESLIST_CLEANUP_FIRST);
-        apr_reslist_timeout_set(storage->connections,
-                                apr_time_from_sec(options[URI_POOL_TIMEOUT]));
+        apr_reslist_timeout_set(storage->connections, apr_time_from_sec(options[URI_POOL_TIMEOUT]));
     }
     return rv;
 }
@@ -186,8 +185,7 @@ static apr_status_t open_storage(storage_t *storage, const char *text, char *err
     return rv;
 }
 
-apr_status_t storage_open(storage_t **pstorage, const char *uri, char *error,
-                          apr_size_t error_size)
+apr_status_t storage_open(storage_t **pstorage, const char *uri, char *error, apr_size_t error_size)
 {
     storage_t *storage;
     apr_pool_t *p;

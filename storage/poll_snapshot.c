@@ -51,8 +51,8 @@ static void note_changes(storage_conn_t *conn)
         const cache_change_t *change = &conn->changes.items[i];
 
         /* Its own transaction's objects are in its owner's hands already. */
-        if (change->tid > conn->seen_tid && change->tid != conn->own_tid
-            && pending_add(conn, change->oid) != APR_SUCCESS) {
+        if (change->tid > conn->seen_tid && change->tid != conn->own_tid &&
+            pending_add(conn, change->oid) != APR_SUCCESS) {
             conn->pending_all = 1;
         }
     }
@@ -76,8 +76,7 @@ static apr_status_t open_snapshot(storage_conn_t *conn)
     if (rv != APR_SUCCESS) {
         return conn_fail_from(conn, rv, conn->reader);
     }
-    cache_advance(storage->cache, since, tid,
-                  changes && !changes->overflow ? changes : NULL);
+    cache_advance(storage->cache, since, tid, changes && !changes->overflow ? changes : NULL);
     if (conn->seen) {
         note_changes(conn);
     }

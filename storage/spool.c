@@ -31,12 +31,12 @@ static apr_status_t grow(void **parray, apr_size_t count, apr_size_t *proom, apr
     return APR_SUCCESS;
 }
 
-apr_status_t spool_store(spool_t *spool, storage_oid_t oid, storage_tid_t serial,
-                         const void *data, apr_size_t size)
+apr_status_t spool_store(spool_t *spool, storage_oid_t oid, storage_tid_t serial, const void *data,
+                         apr_size_t size)
 {
     storage_state_t *state;
-    apr_status_t rv = grow((void **)&spool->entries, spool->count, &spool->room,
-                           sizeof(*spool->entries));
+    apr_status_t rv =
+        grow((void **)&spool->entries, spool->count, &spool->room, sizeof(*spool->entries));
 
     if (rv != APR_SUCCESS) {
         return rv;
@@ -46,7 +46,7 @@ apr_status_t spool_store(spool_t *spool, storage_oid_t oid, storage_tid_t serial
         return APR_ENOMEM;
     }
     memcpy(state->data, data, size);
-    spool->entries[spool->count] = (spool_entry_t){state, serial, spool->count};
+    spool->entries[spool->count] = (spool_entry_t){ state, serial, spool->count };
     spool->count++;
     spool->sorted = 0;
     return APR_SUCCESS;
@@ -54,11 +54,11 @@ apr_status_t spool_store(spool_t *spool, storage_oid_t oid, storage_tid_t serial
 
 apr_status_t spool_read_current(spool_t *spool, storage_oid_t oid, storage_tid_t serial)
 {
-    apr_status_t rv = grow((void **)&spool->reads, spool->read_count, &spool->read_room,
-                           sizeof(*spool->reads));
+    apr_status_t rv =
+        grow((void **)&spool->reads, spool->read_count, &spool->read_room, sizeof(*spool->reads));
 
     if (rv == APR_SUCCESS) {
-        spool->reads[spool->read_count++] = (spool_read_t){oid, serial};
+        spool->reads[spool->read_count++] = (spool_read_t){ oid, serial };
     }
     return rv;
 }
@@ -108,11 +108,10 @@ spool_entry_t *spool_find(spool_t *spool, storage_oid_t oid)
     return bsearch(&oid, spool->entries, spool->count, sizeof(*spool->entries), compare_oid);
 }
 
-apr_status_t spool_conflict(spool_t *spool, const spool_entry_t *entry,
-                            storage_state_t *committed)
+apr_status_t spool_conflict(spool_t *spool, const spool_entry_t *entry, storage_state_t *committed)
 {
-    apr_status_t rv = grow((void **)&spool->conflicts, spool->conflict_count,
-                           &spool->conflict_room, sizeof(*spool->conflicts));
+    apr_status_t rv = grow((void **)&spool->conflicts, spool->conflict_count, &spool->conflict_room,
+                           sizeof(*spool->conflicts));
 
     if (rv != APR_SUCCESS) {
         storage_state_release(committed);
@@ -158,5 +157,5 @@ void spool_free(spool_t *spool)
     free(spool->entries);
     free(spool->reads);
     free(spool->conflicts);
-    *spool = (spool_t){0};
+    *spool = (spool_t){ 0 };
 }

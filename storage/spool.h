@@ -12,8 +12,8 @@
 
 typedef struct spool_entry_t {
     storage_state_t *state; /* owned; its tid is set at finish */
-    storage_tid_t serial; /* the revision it is based on */
-    apr_size_t order; /* when it was stored */
+    storage_tid_t serial;   /* the revision it is based on */
+    apr_size_t order;       /* when it was stored */
 } spool_entry_t;
 
 typedef struct spool_read_t {
@@ -32,8 +32,8 @@ typedef struct spool_t {
 } spool_t;
 
 /* Keep a copy. APR_ENOMEM. */
-apr_status_t spool_store(spool_t *spool, storage_oid_t oid, storage_tid_t serial,
-                         const void *data, apr_size_t size);
+apr_status_t spool_store(spool_t *spool, storage_oid_t oid, storage_tid_t serial, const void *data,
+                         apr_size_t size);
 apr_status_t spool_read_current(spool_t *spool, storage_oid_t oid, storage_tid_t serial);
 
 /* Sort by oid, the last store of an object winning; later stores undo it. */
@@ -43,8 +43,7 @@ void spool_sort(spool_t *spool);
 spool_entry_t *spool_find(spool_t *spool, storage_oid_t oid);
 
 /* Note that entry conflicts with committed, whose reference is taken over even on failure. */
-apr_status_t spool_conflict(spool_t *spool, const spool_entry_t *entry,
-                            storage_state_t *committed);
+apr_status_t spool_conflict(spool_t *spool, const spool_entry_t *entry, storage_state_t *committed);
 void spool_conflicts_clear(spool_t *spool);
 
 /* Empty it, keeping some room for the next transaction; or give up all its memory. */

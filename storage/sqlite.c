@@ -125,8 +125,8 @@ static const char *const statement_sql[STATEMENT_COUNT] = {
 
 typedef struct sqlite_conn_t {
     backend_conn_t base;
-    sqlite3 *main; /* owned */
-    sqlite3 *oids; /* owned, NULL until needed */
+    sqlite3 *main;                             /* owned */
+    sqlite3 *oids;                             /* owned, NULL until needed */
     sqlite3_stmt *statements[STATEMENT_COUNT]; /* owned, each NULL until used */
     apr_time_t busy_since;
 } sqlite_conn_t;
@@ -137,16 +137,11 @@ static const struct {
     int code; /* a primary result code */
     apr_status_t status;
 } error_table[] = {
-    {SQLITE_OK, APR_SUCCESS},
-    {SQLITE_DONE, APR_SUCCESS},
-    {SQLITE_ROW, APR_SUCCESS},
-    {SQLITE_BUSY, STORAGE_RETRY},
-    {SQLITE_LOCKED, STORAGE_RETRY},
-    {SQLITE_INTERRUPT, STORAGE_RETRY},
-    {SQLITE_NOMEM, APR_ENOMEM},
-    {SQLITE_TOOBIG, STORAGE_RANGE},
-    {SQLITE_FULL, APR_ENOSPC},
-    {SQLITE_READONLY, STORAGE_READ_ONLY},
+    { SQLITE_OK, APR_SUCCESS },       { SQLITE_DONE, APR_SUCCESS },
+    { SQLITE_ROW, APR_SUCCESS },      { SQLITE_BUSY, STORAGE_RETRY },
+    { SQLITE_LOCKED, STORAGE_RETRY }, { SQLITE_INTERRUPT, STORAGE_RETRY },
+    { SQLITE_NOMEM, APR_ENOMEM },     { SQLITE_TOOBIG, STORAGE_RANGE },
+    { SQLITE_FULL, APR_ENOSPC },      { SQLITE_READONLY, STORAGE_READ_ONLY },
 };
 
 static apr_status_t status_of(int code)
@@ -321,8 +316,8 @@ static apr_status_t sqlite_newest(backend_conn_t *conn, storage_tid_t *ptid)
     return run_number((sqlite_conn_t *)conn, NEWEST, 0, ptid);
 }
 
-static apr_status_t read_changes(sqlite_conn_t *c, storage_tid_t since,
-                                 cache_changes_t *changes, storage_tid_t *ptid)
+static apr_status_t read_changes(sqlite_conn_t *c, storage_tid_t since, cache_changes_t *changes,
+                                 storage_tid_t *ptid)
 {
     sqlite3_stmt *stmt;
     apr_status_t rv = statement(c, CHANGES, &stmt);
@@ -511,9 +506,8 @@ static apr_status_t sqlite_records(backend_conn_t *conn, storage_oid_t start, ap
     return select_records((sqlite_conn_t *)conn, RECORDS, start, max, 0, states, pcount);
 }
 
-static apr_status_t sqlite_records_of(backend_conn_t *conn, storage_tid_t tid,
-                                      storage_oid_t start, apr_size_t max,
-                                      storage_state_t **states, apr_size_t *pcount)
+static apr_status_t sqlite_records_of(backend_conn_t *conn, storage_tid_t tid, storage_oid_t start,
+                                      apr_size_t max, storage_state_t **states, apr_size_t *pcount)
 {
     return select_records((sqlite_conn_t *)conn, RECORDS_OF, start, max, tid, states, pcount);
 }
@@ -563,8 +557,9 @@ static apr_status_t create_oids(sqlite_conn_t *c)
     apr_status_t rv = run_number(c, MAX_OID, 0, &highest);
 
     if (rv == APR_SUCCESS) {
-        rv = run(c, c->oids, "BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS new_oid "
-                             "(zoid INTEGER PRIMARY KEY NOT NULL)");
+        rv = run(c, c->oids,
+                 "BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS new_oid "
+                 "(zoid INTEGER PRIMARY KEY NOT NULL)");
     }
     if (rv == APR_SUCCESS) {
         rv = run_number(c, OIDS_FIRST, (highest + 15) / 16, NULL);
@@ -587,9 +582,8 @@ static apr_status_t open_oids(sqlite_conn_t *c)
         /* As RelStorage has it: what is in this file can always be found again. */
         rv = run(c, c->oids, "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF");
     }
-    if (rv == APR_SUCCESS
-        && sqlite3_table_column_metadata(c->oids, NULL, "new_oid", "zoid", NULL, NULL, NULL, NULL,
-                                         NULL) != SQLITE_OK) {
+    if (rv == APR_SUCCESS && sqlite3_table_column_metadata(c->oids, NULL, "new_oid", "zoid", NULL,
+                                                           NULL, NULL, NULL, NULL) != SQLITE_OK) {
         rv = create_oids(c);
     }
     if (rv != APR_SUCCESS) {
@@ -620,8 +614,7 @@ static apr_status_t oids_change(sqlite_conn_t *c, statement_e which, apr_uint64_
     return rv;
 }
 
-static apr_status_t sqlite_oid_grant(backend_conn_t *conn, unsigned int ranges,
-                                     apr_uint64_t *plast)
+static apr_status_t sqlite_oid_grant(backend_conn_t *conn, unsigned int ranges, apr_uint64_t *plast)
 {
     sqlite_conn_t *c = (sqlite_conn_t *)conn;
     apr_status_t rv = open_oids(c);
@@ -650,9 +643,8 @@ static apr_status_t sqlite_oid_raise(backend_conn_t *conn, apr_uint64_t n, apr_u
 static apr_status_t has_table(sqlite_conn_t *c, const char *table, int *phas)
 {
     sqlite3_stmt *stmt = NULL;
-    int code = sqlite3_prepare_v2(c->main,
-                                  "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1",
-                                  -1, &stmt, NULL);
+    int code = sqlite3_prepare_v2(
+        c->main, "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1", -1, &stmt, NULL);
     apr_status_t rv;
 
     if (code == SQLITE_OK) {

@@ -20,7 +20,7 @@ storage_state_t *state_create(storage_oid_t oid, storage_tid_t tid, apr_size_t s
     }
     state = malloc(sizeof(*state) + size);
     if (state) {
-        *state = (storage_state_t){.refs = 1, .oid = oid, .tid = tid, .size = size};
+        *state = (storage_state_t){ .refs = 1, .oid = oid, .tid = tid, .size = size };
     }
     return state;
 }

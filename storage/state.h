@@ -18,7 +18,7 @@ struct storage_state_t {
     apr_size_t size;
 
     /* The cache's, under its lock: */
-    storage_state_t *chain; /* next in the bucket */
+    storage_state_t *chain;         /* next in the bucket */
     storage_state_t *newer, *older; /* the list by last use */
     storage_tid_t upto; /* last tid at which it is known to be current; STATE_CURRENT: still is */
     storage_tid_t next; /* the tid that replaced it, if that is known exactly; else 0 */

@@ -73,12 +73,12 @@ const char *storage_strerror(apr_status_t rv, char *buffer, apr_size_t size);
 /*
  * Open the database that uri names, creating it if the option create allows; waits.
  * uri: sqlite:///absolute/directory?option=value&... ; error: where a message of at most
- * error_size bytes goes on failure. pool: owns nothing of it but the memory of this call; a
- * storage_t lives in a pool of its own, until storage_close() and the end of its last instance.
- * Answers STORAGE_BAD_URI, STORAGE_FATAL, STORAGE_RETRY or a status of APR.
+ * error_size bytes goes on failure. A storage_t lives in a pool of its own, until storage_close()
+ * and the end of its last instance. Answers STORAGE_BAD_URI, STORAGE_FATAL, STORAGE_RETRY or a
+ * status of APR.
  */
 apr_status_t storage_open(storage_t **pstorage, const char *uri, char *error,
-                          apr_size_t error_size, apr_pool_t *pool);
+                          apr_size_t error_size);
 
 /* Give up the opener's share; waits. Instances answer STORAGE_CLOSED from now on, and the last to
  * be released takes the storage with it. */
@@ -107,6 +107,9 @@ apr_status_t storage_cache_stats(storage_t *storage, storage_cache_stats_t *stat
  * STORAGE_FORKED. The caller owns it, and ends it by storage_conn_release(). */
 apr_status_t storage_conn_create(storage_conn_t **pconn, storage_t *storage);
 
+/* Whether this process inherited the instance from its parent, in which case it is of no use. */
+int storage_conn_forked(const storage_conn_t *conn);
+
 /* Abort what is under way, give back what is leased, and free the instance; waits. */
 void storage_conn_release(storage_conn_t *conn);
 
@@ -125,7 +128,7 @@ const char *storage_conn_error(const storage_conn_t *conn);
 typedef struct storage_changes_t {
     const storage_oid_t *oids;
     apr_size_t count;
-    int flush_all; /* too many to list, or unknown: everything may have changed */
+    int flush_all;     /* too many to list, or unknown: everything may have changed */
     storage_tid_t tid; /* the newest transaction that the snapshot shows */
 } storage_changes_t;
 
@@ -155,8 +158,7 @@ void storage_state_release(storage_state_t *state);
 
 /* The current state of oid in the snapshot, if memory has it; does not wait. STORAGE_WOULD_WAIT
  * if not, and as storage_load(). */
-apr_status_t storage_load_cached(storage_conn_t *conn, storage_oid_t oid,
-                                 storage_state_t **pstate);
+apr_status_t storage_load_cached(storage_conn_t *conn, storage_oid_t oid, storage_state_t **pstate);
 
 /* The current state of oid in the snapshot; waits. STORAGE_MISSING, STORAGE_RETRY,
  * STORAGE_CLOSED, STORAGE_FATAL. */
@@ -234,7 +236,7 @@ typedef struct storage_conflict_t {
     storage_tid_t serial; /* what the transaction was based on */
     storage_tid_t committed_tid;
     storage_state_t *committed; /* borrowed from the transaction */
-    const void *data; /* what it stores; borrowed from the transaction */
+    const void *data;           /* what it stores; borrowed from the transaction */
     apr_size_t size;
 } storage_conflict_t;
 
@@ -244,8 +246,8 @@ void storage_conflicts(const storage_conn_t *conn, const storage_conflict_t **pc
                        apr_size_t *pcount);
 
 /* The object on which the last vote answered STORAGE_READ_CONFLICT. */
-void storage_read_conflict(const storage_conn_t *conn, storage_oid_t *poid,
-                           storage_tid_t *pactual, storage_tid_t *pexpected);
+void storage_read_conflict(const storage_conn_t *conn, storage_oid_t *poid, storage_tid_t *pactual,
+                           storage_tid_t *pexpected);
 
 /* Put data, a resolved state based on the committed revision, in the place of a conflicting state.
  * Copied. STORAGE_MISSING if oid has no conflict. */

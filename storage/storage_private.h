@@ -20,34 +20,29 @@
 struct storage_t {
     apr_pool_t *pool; /* owned: all of this */
     const uri_t *uri;
-    const backend_t *backend; /* borrowed: static */
+    const backend_t *backend;   /* borrowed: static */
     apr_reslist_t *connections; /* owned by pool */
-    cache_t *cache; /* owned by pool */
-    fork_guard_t *guard; /* owned by pool */
-    apr_uint32_t shares; /* atomic: the opener's and one per instance */
-    apr_uint32_t closed; /* atomic */
-    apr_uint64_t oids_safe; /* atomic: the sequence of oids is known to be past these */
+    cache_t *cache;             /* owned by pool */
+    fork_guard_t *guard;        /* owned by pool */
+    apr_uint32_t shares;        /* atomic: the opener's and one per instance */
+    apr_uint32_t closed;        /* atomic */
+    apr_uint64_t oids_safe;     /* atomic: the sequence of oids is known to be past these */
 };
 
-typedef enum conn_phase_e {
-    PHASE_NONE,
-    PHASE_BEGUN,
-    PHASE_VOTED,
-    PHASE_FAILED
-} conn_phase_e;
+typedef enum conn_phase_e { PHASE_NONE, PHASE_BEGUN, PHASE_VOTED, PHASE_FAILED } conn_phase_e;
 
 struct storage_conn_t {
     storage_t *storage; /* owned: one share */
 
     /* The view. reader is leased while the snapshot is open. */
     backend_conn_t *reader;
-    int polled; /* the instance has been polled: it reads from snapshots */
+    int polled;                 /* the instance has been polled: it reads from snapshots */
     storage_tid_t snapshot_tid; /* of the open snapshot */
     int seen; /* the instance has read or committed something, so changes matter to it */
-    storage_tid_t seen_tid; /* up to here, changes are in pending or were reported */
-    storage_tid_t own_tid; /* what this instance committed last */
+    storage_tid_t seen_tid;  /* up to here, changes are in pending or were reported */
+    storage_tid_t own_tid;   /* what this instance committed last */
     cache_changes_t changes; /* owned: what the last snapshot listed */
-    storage_oid_t *pending; /* owned, malloc: changed oids, not reported yet */
+    storage_oid_t *pending;  /* owned, malloc: changed oids, not reported yet */
     apr_size_t pending_count, pending_room;
     int pending_all;
 

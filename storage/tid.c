@@ -7,10 +7,10 @@
  */
 #include "tid.h"
 
-#define BASE_YEAR 1900
-#define MINUTES_PER_DAY (24 * 60)
+#define BASE_YEAR         1900
+#define MINUTES_PER_DAY   (24 * 60)
 #define MINUTES_PER_MONTH (31 * MINUTES_PER_DAY)
-#define MINUTES_PER_YEAR (12 * MINUTES_PER_MONTH)
+#define MINUTES_PER_YEAR  (12 * MINUTES_PER_MONTH)
 
 storage_tid_t tid_from_time(apr_time_t when)
 {
@@ -18,10 +18,10 @@ storage_tid_t tid_from_time(apr_time_t when)
     apr_uint64_t minutes, micros;
 
     apr_time_exp_gmt(&t, when);
-    minutes = (apr_uint64_t)(t.tm_year + 1900 - BASE_YEAR) * MINUTES_PER_YEAR
-              + (apr_uint64_t)t.tm_mon * MINUTES_PER_MONTH
-              + (apr_uint64_t)(t.tm_mday - 1) * MINUTES_PER_DAY + (apr_uint64_t)t.tm_hour * 60
-              + (apr_uint64_t)t.tm_min;
+    minutes = (apr_uint64_t)(t.tm_year + 1900 - BASE_YEAR) * MINUTES_PER_YEAR +
+              (apr_uint64_t)t.tm_mon * MINUTES_PER_MONTH +
+              (apr_uint64_t)(t.tm_mday - 1) * MINUTES_PER_DAY + (apr_uint64_t)t.tm_hour * 60 +
+              (apr_uint64_t)t.tm_min;
     micros = (apr_uint64_t)t.tm_sec * APR_USEC_PER_SEC + (apr_uint64_t)t.tm_usec;
     /* micros < 6e7 < 2^26, so the shift stays within 58 bits. */
     return (minutes << 32) | ((micros << 32) / (60 * (apr_uint64_t)APR_USEC_PER_SEC));
@@ -29,7 +29,7 @@ storage_tid_t tid_from_time(apr_time_t when)
 
 static unsigned int days_in_month(unsigned int year, unsigned int month)
 {
-    static const unsigned char days[12] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    static const unsigned char days[12] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
 
     if (month == 1 && year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)) {
         return 29;
@@ -43,8 +43,7 @@ static apr_uint64_t next_minute(apr_uint64_t minutes)
     unsigned int month = (unsigned int)(minutes % MINUTES_PER_YEAR / MINUTES_PER_MONTH);
     unsigned int day = (unsigned int)(minutes % MINUTES_PER_MONTH / MINUTES_PER_DAY);
 
-    if (minutes % MINUTES_PER_DAY == MINUTES_PER_DAY - 1
-        && day + 1 >= days_in_month(year, month)) {
+    if (minutes % MINUTES_PER_DAY == MINUTES_PER_DAY - 1 && day + 1 >= days_in_month(year, month)) {
         return (minutes / MINUTES_PER_MONTH + 1) * MINUTES_PER_MONTH;
     }
     return minutes + 1;

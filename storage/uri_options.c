@@ -21,25 +21,26 @@ typedef struct option_t {
     apr_int64_t standard;
 } option_t;
 
-static const char *const bool_words[] = {"false", "true", NULL};
-static const char *const sync_words[] = {"off", "normal", "full", "extra", NULL};
+static const char *const bool_words[] = { "false", "true", NULL };
+static const char *const sync_words[] = { "off", "normal", "full", "extra", NULL };
 
 /* In the order of uri_option_e. The standard values of commit-lock-timeout, the two of the cache
  * and synchronous are RelStorage's; page-cache-kb is SQLite's own. A pool of 256 is far above what
- * a process of Python threads can use, and below the usual limit of 1024 descriptors at two each. */
+ * a process of Python threads can use, and below the usual limit of 1024 descriptors at two each.
+ */
 static const option_t option_table[URI_OPTION_COUNT] = {
-    [URI_CREATE] = {"create", bool_words, 0, 1, 1},
-    [URI_READ_ONLY] = {"read-only", bool_words, 0, 1, 0},
-    [URI_COMMIT_LOCK_TIMEOUT] = {"commit-lock-timeout", NULL, 0, 3600, 30},
-    [URI_CACHE_LOCAL_MB] = {"cache-local-mb", NULL, 0, 65536, 10},
-    [URI_CACHE_LOCAL_OBJECT_MAX] = {"cache-local-object-max", NULL, 0, 67108864, 16384},
-    [URI_POOL_MIN] = {"pool-min", NULL, 0, 256, 0},
-    [URI_POOL_SOFT_MAX] = {"pool-soft-max", NULL, 1, 1024, 8},
-    [URI_POOL_MAX] = {"pool-max", NULL, 2, 1024, 256},
-    [URI_POOL_TTL] = {"pool-ttl", NULL, 0, 86400, 300},
-    [URI_POOL_TIMEOUT] = {"pool-timeout", NULL, 1, 3600, 30},
-    [URI_SYNCHRONOUS] = {"synchronous", sync_words, 0, 3, URI_SYNC_NORMAL},
-    [URI_PAGE_CACHE_KB] = {"page-cache-kb", NULL, 64, 16777216, 2000},
+    [URI_CREATE] = { "create", bool_words, 0, 1, 1 },
+    [URI_READ_ONLY] = { "read-only", bool_words, 0, 1, 0 },
+    [URI_COMMIT_LOCK_TIMEOUT] = { "commit-lock-timeout", NULL, 0, 3600, 30 },
+    [URI_CACHE_LOCAL_MB] = { "cache-local-mb", NULL, 0, 65536, 10 },
+    [URI_CACHE_LOCAL_OBJECT_MAX] = { "cache-local-object-max", NULL, 0, 67108864, 16384 },
+    [URI_POOL_MIN] = { "pool-min", NULL, 0, 256, 0 },
+    [URI_POOL_SOFT_MAX] = { "pool-soft-max", NULL, 1, 1024, 8 },
+    [URI_POOL_MAX] = { "pool-max", NULL, 2, 1024, 256 },
+    [URI_POOL_TTL] = { "pool-ttl", NULL, 0, 86400, 300 },
+    [URI_POOL_TIMEOUT] = { "pool-timeout", NULL, 1, 3600, 30 },
+    [URI_SYNCHRONOUS] = { "synchronous", sync_words, 0, 3, URI_SYNC_NORMAL },
+    [URI_PAGE_CACHE_KB] = { "page-cache-kb", NULL, 64, 16777216, 2000 },
 };
 
 void uri_options_default(apr_int64_t options[URI_OPTION_COUNT])
@@ -128,14 +129,13 @@ const char *uri_option_set(apr_int64_t options[URI_OPTION_COUNT], const char *na
 
 const char *uri_options_check(const apr_int64_t options[URI_OPTION_COUNT], apr_pool_t *pool)
 {
-    if (options[URI_POOL_MIN] > options[URI_POOL_SOFT_MAX]
-        || options[URI_POOL_SOFT_MAX] > options[URI_POOL_MAX]) {
-        return apr_psprintf(pool,
-                            "options pool-min (%" APR_INT64_T_FMT "), pool-soft-max (%"
-                            APR_INT64_T_FMT ") and pool-max (%" APR_INT64_T_FMT
-                            ") must not decrease in this order",
-                            options[URI_POOL_MIN], options[URI_POOL_SOFT_MAX],
-                            options[URI_POOL_MAX]);
+    if (options[URI_POOL_MIN] > options[URI_POOL_SOFT_MAX] ||
+        options[URI_POOL_SOFT_MAX] > options[URI_POOL_MAX]) {
+        return apr_psprintf(
+            pool,
+            "options pool-min (%" APR_INT64_T_FMT "), pool-soft-max (%" APR_INT64_T_FMT
+            ") and pool-max (%" APR_INT64_T_FMT ") must not decrease in this order",
+            options[URI_POOL_MIN], options[URI_POOL_SOFT_MAX], options[URI_POOL_MAX]);
     }
     return NULL;
 }

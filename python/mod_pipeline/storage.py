@@ -38,7 +38,7 @@ from zope.interface import implementer
 from mod_pipeline import _storage
 from mod_pipeline._storage import StorageRetryError
 
-__all__ = ['PipelineStorage', 'StorageRetryError', 'open']
+__all__ = ["PipelineStorage", "StorageRetryError", "open"]
 
 
 def open(uri, **options):
@@ -52,12 +52,12 @@ def open(uri, **options):
 
 def _with_options(uri, options):
     items = [
-        f'{name.replace("_", "-")}={quote(_option_text(value), safe="")}'
+        f"{name.replace('_', '-')}={quote(_option_text(value), safe='')}"
         for name, value in options.items()
     ]
     if not items:
         return uri
-    return uri + ('&' if '?' in uri else '?') + '&'.join(items)
+    return uri + ("&" if "?" in uri else "?") + "&".join(items)
 
 
 def _option_text(value):
@@ -83,14 +83,14 @@ class PipelineStorage(_storage.Instance, ConflictResolvingStorage):
         self.__name__ = database.name
 
     def __repr__(self):
-        return f'<{type(self).__name__} {self.__name__}>'
+        return f"<{type(self).__name__} {self.__name__}>"
 
     # Being one of several
 
     def new_instance(self):
         other = type(self)(self._database)
         # A wrapper that transforms records was registered with the first instance only.
-        for name in ('_crs_transform_record_data', '_crs_untransform_record_data'):
+        for name in ("_crs_transform_record_data", "_crs_untransform_record_data"):
             if name in self.__dict__:
                 setattr(other, name, self.__dict__[name])
         return other
@@ -118,7 +118,7 @@ class PipelineStorage(_storage.Instance, ConflictResolvingStorage):
     def history(self, oid, size=1):
         data, tid = self.load(oid)
         when = TimeStamp(tid).timeTime()
-        entry = dict(tid=tid, time=when, size=len(data), user_name=b'', description=b'')
+        entry = {"tid": tid, "time": when, "size": len(data), "user_name": b"", "description": b""}
         return [entry][:size]
 
     def pack(self, pack_time, referencesf):
@@ -174,7 +174,7 @@ class RecordIterator(TransactionRecord):
     """One transaction; iterates over the records that it wrote and that are still current."""
 
     def __init__(self, storage, tid):
-        super().__init__(tid, ' ', b'', b'', b'')
+        super().__init__(tid, " ", b"", b"", b"")
         self._storage = storage
 
     def __iter__(self):
