@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the wiki's database, with a few pages to begin with. Run before Apache is started."""
 
+import sys
+
 import transaction
 import ZODB
 
@@ -95,3 +97,7 @@ Mosses have no roots. They drink with their leaves, and can lie dry for months u
 
 See also [[Ferns]] and [[Lichens]].
 """
+
+
+if __name__ == "__main__":
+    prepare(sys.argv[1])

@@ -64,6 +64,7 @@ class View(BrowserPage):
     title = ""
     status = 200
     error = None
+    words = ""
 
     def __call__(self):
         if self.request.method == "POST":
@@ -145,8 +146,11 @@ class View(BrowserPage):
         return models.IFolder.providedBy(item)
 
     def url(self, item=None, view=None):
-        address = absoluteURL(self.context if item is None else item, self.request)
-        return f"{address}/@@{view}" if view else address or "/"
+        item = self.context if item is None else item
+        address = absoluteURL(item, self.request)
+        if view:
+            return f"{address}/@@{view}"
+        return f"{address}/" if item is self.site else address
 
     def static(self, name):
         return f"/static/{name}"
