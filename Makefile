@@ -19,6 +19,10 @@
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
+ifeq ($(MAKELEVEL),0)
+# Every core: compiling takes half a minute on one, and a first demo should not wait for it.
+MAKEFLAGS += -j$(shell nproc)
+endif
 .PHONY: all objects demo test bench lint format fuzz soak deps install clean
 
 ifeq ($(origin CC),default)
@@ -82,7 +86,7 @@ includes_of = $(INCLUDES) $(strip \
 
 # ---- Sources ------------------------------------------------------------------------------------
 
-MODULE_SOURCES := $(wildcard mod_pipeline.c server/*.c stages/order*.c)
+MODULE_SOURCES := mod_pipeline.c $(wildcard server/*.c stages/order*.c)
 STORAGE_SOURCES := $(wildcard storage/*.c)
 INTERP_SOURCES := $(wildcard python/interp_*.c) \
                   $(filter-out stages/order%.c,$(wildcard stages/*.c)) $(STORAGE_SOURCES)
@@ -99,9 +103,7 @@ EXTENSION := $(PACKAGE)/_storage$(PYTHON_SUFFIX)
 
 # ---- Building -----------------------------------------------------------------------------------
 
-all: $(if $(wildcard mod_pipeline.c),$(MODULE)) $(if $(wildcard python/interp_*.c),$(INTERP)) \
-     $(if $(wildcard python/_storage*.c),$(EXTENSION)) \
-     $(PACKAGE_FILES:python/%=$(OUT)/lib/%) .venv/.runtime
+all: $(MODULE) $(INTERP) $(EXTENSION) $(PACKAGE_FILES:python/%=$(OUT)/lib/%) .venv/.runtime
 
 objects: $(call objects_of,$(ALL_SOURCES) $(wildcard t/unit/*.c))
 
@@ -159,7 +161,7 @@ requirements/demo.txt requirements/test.txt requirements/bench.txt: requirements
 # A sanitized build has an environment of its own that lends .venv's packages, but not ours.
 VENV := $(if $(SANITIZE),$(OUT)/venv,.venv)
 
-build/address/venv build/thread/venv: .venv/.created
+build/address/venv build/thread/venv: | .venv/.created
 	$(call say,venv,$@)
 	$(Q)$(PYTHON) -m venv --without-pip $@
 	@printf '%s\n' ../../../../lib ../../../../../../$(SITE_PACKAGES) \

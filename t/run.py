@@ -23,6 +23,7 @@ UNIT_SECONDS = 120
 # Two fuzzers run side by side, one on each core of a small machine.
 FUZZERS_AT_ONCE = 2
 PYTEST_WORKERS = 2
+SANITIZED_TIMEOUT = 600  # seconds for a test; pyproject.toml has that of plain builds
 NO_TESTS_COLLECTED = 5
 
 
@@ -163,12 +164,18 @@ class Runner:
     def _pytest(self, name, marks, *arguments):
         junit = self.results / f"pytest-{name}.xml"
         code = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-m", marks, f"--junit-xml={junit}", *arguments],
+            [sys.executable, "-m", "pytest", "-q", "-m", marks, f"--junit-xml={junit}"]
+            + self._patience()
+            + list(arguments),
             env=self.environment | self._sanitized(),
         ).returncode
         if code == NO_TESTS_COLLECTED:
             return Count()
         return judged(f"pytest ({name})", code, read_junit(junit))
+
+    def _patience(self):
+        """A test that hangs is ended, later in a slow build."""
+        return ["--timeout", str(SANITIZED_TIMEOUT)] if self.options.sanitize else []
 
     def _sanitized(self):
         if not self.options.sanitize:

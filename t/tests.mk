@@ -59,7 +59,7 @@ fuzz: $(FUZZERS) .venv/.test
 # ThreadSanitizer wants its memory where a kernel that randomizes much may have put something else.
 FIXED_ADDRESSES = $(if $(filter thread,$(SANITIZE)),$(shell setarch -R true 2>&- && echo setarch -R))
 
-test: all $(UNIT_TESTS) $(FUZZERS) .venv/.test $(VENV) build/deps-test
+test: all $(UNIT_TESTS) $(FUZZERS) .venv/.test $(if $(SANITIZE),$(VENV)) build/deps-test
 	@$(FIXED_ADDRESSES) $(VENV)/bin/python -m t.run --build $(OUT) --sanitize "$(SANITIZE)" --cc "$(CC)" $(UNIT_TESTS) $(FUZZERS)
 
 soak: all .venv/.test build/deps-test
