@@ -42,8 +42,8 @@ def open_relstorage(folder):
     """Open RelStorage's storage of the same database; all are closed in the end."""
     opened = []
 
-    def opener():
-        options = Options(keep_history=False)
+    def opener(**settings):
+        options = Options(keep_history=False, **settings)
         adapter = Sqlite3Adapter(str(folder), pragmas={}, options=options)
         storage = RelStorage(adapter, options=options)
         opened.append(storage)
