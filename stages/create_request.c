@@ -10,16 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int create_request_keys(const publish_run_t *py)
+static int create_request_keys(const stage_run_t *run)
 {
+    const publish_run_t *py = runner_python(run);
     PyObject *response = PyObject_GetAttrString(py->request, "response");
     PyObject *hooks = PyList_New(0), *traversed = PyList_New(0);
+    PyObject *can_retry = run->attempt < run->attempts ? Py_True : Py_False;
     int rc = -1;
 
     if (response != NULL && hooks != NULL && traversed != NULL) {
         rc = PyDict_SetItemString(py->environ, "zope.request", py->request) ||
              PyDict_SetItemString(py->environ, "zope.pipeline.request", py->request) ||
              PyDict_SetItemString(py->environ, "zope.response", response) ||
+             PyDict_SetItemString(py->environ, "zope.pipeline.can_retry", can_retry) ||
              PyDict_SetItemString(py->environ, "zope.interaction", Py_None) ||
              PyDict_SetItemString(py->environ, "zope.pipeline.traversal_hooks", hooks) ||
              PyDict_SetItemString(py->environ, "zope.pipeline.traversed", traversed);
@@ -49,7 +52,7 @@ static apr_status_t create_request_enter(stage_run_t *run)
     if (py->request == NULL) {
         return create_request_refuse(run);
     }
-    if (create_request_keys(py) != 0) {
+    if (create_request_keys(run) != 0) {
         Py_CLEAR(py->request);
         return publish_raise(py);
     }

@@ -24,15 +24,6 @@ static apr_status_t interp_leave(stage_run_t *run, apr_status_t reason)
     return reason;
 }
 
-static int interp_set(PyObject *environ, const char *key, long value)
-{
-    PyObject *number = PyBool_FromLong(value);
-    int rc = number != NULL ? PyDict_SetItemString(environ, key, number) : -1;
-
-    Py_XDECREF(number);
-    return rc;
-}
-
 static apr_status_t interp_enter(stage_run_t *run)
 {
     publish_run_t *py = runner_python(run);
@@ -42,8 +33,7 @@ static apr_status_t interp_enter(stage_run_t *run)
         interp_input_rewind(run->work->thread);
     }
     py->environ = interp_environ_build(run->work->thread);
-    if (py->environ != NULL &&
-        interp_set(py->environ, "zope.pipeline.can_retry", run->attempt < run->attempts) == 0) {
+    if (py->environ != NULL) {
         return APR_SUCCESS;
     }
     interp_wsgi_fail(run->work->thread);
@@ -82,7 +72,8 @@ static apr_status_t interp_error(stage_run_t *run, apr_status_t reason)
     publish_run_t *py = runner_python(run);
 
     publish_drop(py);
-    if (reason == STAGE_RAISED && py->retryable && !interp_thread_sent(run->work->thread)) {
+    if (reason == STAGE_RAISED && py->retryable && run->attempts > 1 &&
+        !interp_thread_sent(run->work->thread)) {
         reason = STAGE_RETRY;
     }
     if (reason == STAGE_RETRY) {

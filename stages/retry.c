@@ -13,7 +13,8 @@
 
 APLOG_USE_MODULE(pipeline);
 
-/* As zope.app.publication and repoze.retry have it. */
+/* As zope.app.publication and repoze.retry have it.  A mounted application has one: it commits by
+ * itself, and nothing here knows what it has done already. */
 #define RETRY_ATTEMPTS 3
 /* Between attempts, us, times the attempt's number: longer than a commit takes on SQLite. */
 #define RETRY_PAUSE_MAX 20000u
@@ -22,7 +23,7 @@ APLOG_USE_MODULE(pipeline);
 
 static apr_status_t retry_enter(stage_run_t *run)
 {
-    run->attempts = RETRY_ATTEMPTS;
+    run->attempts = run->mount->kind == CONFIG_MOUNT_ROOT ? RETRY_ATTEMPTS : 1;
     return APR_SUCCESS;
 }
 

@@ -312,12 +312,10 @@ static int traverse_walk(traverse_t *t)
 
 static int traverse_open(traverse_t *t)
 {
-    PyObject *environ = t->py->environ;
-
     t->stack = PyObject_CallMethod(t->py->request, "getTraversalStack", NULL);
     t->names = PyObject_GetAttrString(t->py->request, "_traversed_names");
-    t->hooks = PyDict_GetItemString(environ, "zope.pipeline.traversal_hooks");
-    t->traversed = PyDict_GetItemString(environ, "zope.pipeline.traversed");
+    t->hooks = PyDict_GetItemString(t->py->environ, "zope.pipeline.traversal_hooks");
+    t->traversed = PyDict_GetItemString(t->py->environ, "zope.pipeline.traversed");
     if (t->stack == NULL || t->names == NULL || t->hooks == NULL || t->traversed == NULL) {
         return -1;
     }

@@ -54,7 +54,7 @@ class ICommitVeto(Interface):
     """A utility that is asked before each commit."""
 
     def __call__(environ, status, headers):
-        """True aborts the transaction; the response (status, list of pairs) is sent all the same."""
+        """True aborts the transaction; the response (status, pairs) is sent all the same."""
 
 
 def veto_errors(environ, status, headers):
@@ -127,7 +127,7 @@ class Databases:
 
 
 class FileUpload:
-    """A file that came with a form: its bytes by read(), seek() and tell(), its name and headers."""
+    """A file that came with a form: bytes by read(), seek() and tell(), a name, and headers."""
 
     def __init__(self, part):
         self.headers = {name.lower(): value for name, value in part.headerlist}

@@ -76,7 +76,7 @@ class Response:
     # ---- Cookies --------------------------------------------------------------------------
 
     def setCookie(self, name, value, **attributes):
-        """Attributes as in the header: expires, max_age, domain, path, secure, httponly, samesite."""
+        """Attributes as in the header: max_age, domain, path, secure, httponly, samesite…"""
         self._cookies[name] = dict(attributes, value=value)
 
     def appendToCookie(self, name, value):
@@ -119,7 +119,7 @@ class Response:
         if self._request is None:
             return
         own = urlsplit(self._request.getApplicationURL())
-        # A browser takes a backslash for a slash, three slashes for two, and drops control characters.
+        # A browser takes a backslash for a slash and three slashes for two, and drops controls.
         target = re.sub(r"[\x00-\x20]", "", location).replace("\\", "/")
         target = re.sub(r"^(https?:)?/{2,}", r"\1//", target, flags=re.IGNORECASE)
         other = urlsplit(urljoin(self._request.getApplicationURL() + "/", target))
@@ -174,7 +174,7 @@ class Response:
         return type(self)(self._request)
 
     def render(self, extra):
-        """(status, headers, body) as WSGI wants them; `extra`: pairs that httpd modules have set."""
+        """(status, headers, body) as WSGI has them; `extra`: pairs that httpd modules have set."""
         headers = self.getHeaders()
         known = {name.lower() for name, value in headers}
         headers += [(name, value) for name, value in extra if name.lower() not in known]

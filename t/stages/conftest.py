@@ -63,4 +63,3 @@ def site(apache, database):
         return apache(text.replace("@DATABASE@", str(database)), **options)
 
     return factory
-

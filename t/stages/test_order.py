@@ -68,9 +68,9 @@ def test_dump_lists_every_host_and_type_in_order(apache):
     answer, (place,) = configtest(apache, stages, "-D", "DUMP_PIPELINE")
     assert answer.code == 0
     rows = [line.split() for line in answer.text.splitlines() if line.startswith("    ")]
-    assert [row[1] for row in rows] == (
+    assert " ".join(row[1] for row in rows) == (
         "log vhost classify retry interp create_request open_root handle_error transaction "
-        "inputs audit traverse call".split()
+        "inputs audit traverse call"
     )
     audit = next(row for row in rows if row[1] == "audit")
     assert audit[2:] == ["audit:stage", place, "after=inputs", "before=traverse"]

@@ -18,7 +18,9 @@ def multipart(fields, name, data):
         f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
         for key, value in fields.items()
     ]
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="f.bin"\r\n\r\n'
+    head = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="f.bin"\r\n\r\n'
+    )
     body = "".join(parts).encode() + head.encode() + data + f"\r\n--{boundary}--\r\n".encode()
     return [("Content-Type", f"multipart/form-data; boundary={boundary}")], body
 
@@ -64,12 +66,16 @@ def test_head_has_the_headers_of_get_and_no_body(site):
     assert head.header("Content-Length") == got.header("Content-Length") == str(len(got.body))
 
 
-@pytest.mark.parametrize("path", ["/absent", "/welcome/absent", "/@@absent", "/++bogus++x", "/sub/text"])
+@pytest.mark.parametrize(
+    "path", ["/absent", "/welcome/absent", "/@@absent", "/++bogus++x", "/sub/text"]
+)
 def test_what_is_not_there_is_not_found(site, path):
     assert site().get(path, ONE).status == 404
 
 
-@pytest.mark.parametrize("name", ["++vh++http:evil.example:80/++", "++etc++process", "++debug++source"])
+@pytest.mark.parametrize(
+    "name", ["++vh++http:evil.example:80/++", "++etc++process", "++debug++source"]
+)
 def test_names_of_the_operator_are_refused(site, name):
     assert site().get(f"/sub/{name}", ONE).status == 400
 
@@ -78,7 +84,7 @@ def test_path_that_is_not_utf_8_is_refused(site):
     assert site().get("/%ff", ONE).status == 400
 
 
-@pytest.mark.parametrize("method, status", [("PUT", 405), ("DELETE", 405), ("BREW", 501)])
+@pytest.mark.parametrize(("method", "status"), [("PUT", 405), ("DELETE", 405), ("BREW", 501)])
 def test_methods_that_pages_do_not_take(site, method, status):
     answer = site().request(method, "/welcome", ONE)
     assert answer.status == status
@@ -120,7 +126,7 @@ def test_request_knows_where_it_is_and_what_it_carries(site):
 
 
 @pytest.mark.parametrize(
-    "kind, body, status",
+    ("kind", "body", "status"),
     [
         ("application/x-www-form-urlencoded", b"a=1&" * 1200, 413),
         ("application/x-www-form-urlencoded", b"a=" + b"x" * 9_000_000, 413),
@@ -140,7 +146,7 @@ def test_missing_argument_is_named(site):
 
 
 @pytest.mark.parametrize(
-    "kind, status, body",
+    ("kind", "status", "body"),
     [("none", 200, b""), ("bytes", 200, b"\x00\x01"), ("iterable", 200, b"one two three")]
     + [("response", 202, b"as the view set it")],
 )
@@ -250,7 +256,9 @@ def test_storage_that_cannot_be_opened_is_unavailable_and_others_go_on(site):
 
 
 def test_stage_in_python_takes_its_place(site):
-    server = site("PipelineStage audit audit:stage after=transaction before=traverse types=browser level=2")
+    server = site(
+        "PipelineStage audit audit:stage after=transaction before=traverse types=browser level=2"
+    )
     answer = server.get("/@@echo", ONE)
     assert json.loads(answer.text)["audited"] == "2"
     assert answer.header("X-Audit") == "2"

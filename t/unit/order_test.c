@@ -3,8 +3,8 @@
 /*
  * order_test.c: what the sorter promises, on the table as it ships and with stages added to it.
  *
- * Each built-in pair is tested with the reason for which it exists, so that whoever changes the table
- * reads what will break.
+ * Each built-in pair is tested with the reason for which it exists, so that whoever changes the
+ * table reads what will break.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,12 +27,7 @@ typedef struct fixture_t {
     const char *error;
 } fixture_t;
 
-enum {
-    BROWSER,
-    HTTP,
-    XMLRPC,
-    WSGI
-};
+enum { BROWSER, HTTP, XMLRPC, WSGI };
 
 static int setup(void **state)
 {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A site of folders and notes, small enough to read, with a view for each thing a test asks about."""
+"""A site of folders and notes, with a view for each thing that a test asks about."""
 
 import hashlib
 import json
