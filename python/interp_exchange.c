@@ -24,12 +24,12 @@ apr_status_t interp_exchange_read(interp_thread_t *thread, char *buffer, apr_siz
 
     *got = 0;
     Py_BEGIN_ALLOW_THREADS
-    apr_thread_mutex_lock(thread->lock);
+    pthread_mutex_lock(&thread->lock);
     if (thread->x && !thread->ended) {
         rv = daemon_exchange_read(thread->x, buffer, len, got);
         thread->gone |= rv != APR_SUCCESS && rv != APR_EOF;
     }
-    apr_thread_mutex_unlock(thread->lock);
+    pthread_mutex_unlock(&thread->lock);
     Py_END_ALLOW_THREADS
     return rv;
 }
@@ -47,15 +47,15 @@ apr_status_t interp_exchange_head(interp_thread_t *thread, const wire_response_t
 {
     apr_status_t rv;
 
-    if (apr_thread_mutex_trylock(thread->lock) == APR_SUCCESS) {
+    if (!pthread_mutex_trylock(&thread->lock)) {
         rv = exchange_head(thread, head);
-        apr_thread_mutex_unlock(thread->lock);
+        pthread_mutex_unlock(&thread->lock);
         return rv;
     }
     Py_BEGIN_ALLOW_THREADS
-    apr_thread_mutex_lock(thread->lock);
+    pthread_mutex_lock(&thread->lock);
     rv = exchange_head(thread, head);
-    apr_thread_mutex_unlock(thread->lock);
+    pthread_mutex_unlock(&thread->lock);
     Py_END_ALLOW_THREADS
     return rv;
 }
@@ -85,15 +85,15 @@ apr_status_t interp_exchange_send(interp_thread_t *thread, const char *data, apr
 
     thread->gathered += len;
     if (how == INTERP_SEND_MORE && thread->gathered <= EXCHANGE_GATHERED &&
-        apr_thread_mutex_trylock(thread->lock) == APR_SUCCESS) {
+        !pthread_mutex_trylock(&thread->lock)) {
         rv = exchange_send(thread, data, len, how);
-        apr_thread_mutex_unlock(thread->lock);
+        pthread_mutex_unlock(&thread->lock);
         return rv;
     }
     Py_BEGIN_ALLOW_THREADS
-    apr_thread_mutex_lock(thread->lock);
+    pthread_mutex_lock(&thread->lock);
     rv = exchange_send(thread, data, len, how);
-    apr_thread_mutex_unlock(thread->lock);
+    pthread_mutex_unlock(&thread->lock);
     Py_END_ALLOW_THREADS
     return rv;
 }
@@ -104,11 +104,11 @@ apr_status_t interp_exchange_file(interp_thread_t *thread, int fd, apr_int64_t o
     apr_status_t rv = APR_ECONNABORTED;
 
     Py_BEGIN_ALLOW_THREADS
-    apr_thread_mutex_lock(thread->lock);
+    pthread_mutex_lock(&thread->lock);
     if (thread->x && !thread->ended) {
         rv = daemon_exchange_file(thread->x, fd, offset, length);
     }
-    apr_thread_mutex_unlock(thread->lock);
+    pthread_mutex_unlock(&thread->lock);
     Py_END_ALLOW_THREADS
     return rv;
 }
@@ -118,12 +118,12 @@ apr_status_t interp_exchange_finish(interp_thread_t *thread, int complete)
     apr_status_t rv = APR_SUCCESS;
 
     Py_BEGIN_ALLOW_THREADS
-    apr_thread_mutex_lock(thread->lock);
+    pthread_mutex_lock(&thread->lock);
     if (thread->x && !thread->ended) {
         thread->ended = 1;
         rv = daemon_exchange_finish(thread->x, complete);
     }
-    apr_thread_mutex_unlock(thread->lock);
+    pthread_mutex_unlock(&thread->lock);
     Py_END_ALLOW_THREADS
     return rv;
 }

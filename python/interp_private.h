@@ -11,7 +11,7 @@
 #include "python/interp.h"
 
 #include <apr_hash.h>
-#include <apr_thread_mutex.h>
+#include <pthread.h>
 #include <pythread.h>
 
 struct runner_t;
@@ -70,13 +70,13 @@ typedef struct interp_mount_t {
 } interp_mount_t;
 
 struct interp_thread_t {
-    interp_t *interp;         /* borrowed */
-    int index;                /* of the worker; -1 the main thread */
-    PyThreadState *state;     /* owned; the thread's own */
-    apr_thread_mutex_t *lock; /* guards `x` against threads that the application started */
-    request_rec *r;           /* borrowed, NULL between requests */
-    daemon_exchange_t *x;     /* borrowed, NULL between requests */
-    interp_input_t *input;    /* owned, NULL until asked for */
+    interp_t *interp;      /* borrowed */
+    int index;             /* of the worker; -1 the main thread */
+    PyThreadState *state;  /* owned; the thread's own */
+    pthread_mutex_t lock;  /* guards `x` against threads that the application started */
+    request_rec *r;        /* borrowed, NULL between requests */
+    daemon_exchange_t *x;  /* borrowed, NULL between requests */
+    interp_input_t *input; /* owned, NULL until asked for */
 
     interp_fault_e fault; /* of the exception that is set */
     apr_size_t gathered;  /* bytes given to the exchange for this response */

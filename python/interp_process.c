@@ -229,7 +229,7 @@ static interp_thread_t *process_thread(interp_t *interp, int index, PyThreadStat
     thread->interp = interp;
     thread->index = index;
     thread->state = state;
-    apr_thread_mutex_create(&thread->lock, APR_THREAD_MUTEX_DEFAULT, p);
+    pthread_mutex_init(&thread->lock, NULL);
     PyThread_tss_set(&interp->current, thread);
     return thread;
 }
@@ -325,13 +325,13 @@ void interp_thread_begin(interp_thread_t *thread, request_rec *r, daemon_exchang
 /* The exchange may be in use by a thread of the application, which then sees that it is gone. */
 static void process_forget_exchange(interp_thread_t *thread)
 {
-    if (apr_thread_mutex_trylock(thread->lock) != APR_SUCCESS) {
+    if (pthread_mutex_trylock(&thread->lock)) {
         Py_BEGIN_ALLOW_THREADS
-        apr_thread_mutex_lock(thread->lock);
+        pthread_mutex_lock(&thread->lock);
         Py_END_ALLOW_THREADS
     }
     thread->x = NULL;
-    apr_thread_mutex_unlock(thread->lock);
+    pthread_mutex_unlock(&thread->lock);
 }
 
 void interp_thread_end(interp_thread_t *thread)
