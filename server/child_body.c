@@ -43,6 +43,19 @@ static apr_status_t body_read(child_call_t *call, apr_size_t most)
     return rv;
 }
 
+/* httpd says "100 Continue" by itself before a blocking read only. */
+static void continue_send(request_rec *r)
+{
+    int status = r->status;
+    const char *line = r->status_line;
+
+    r->status = HTTP_CONTINUE;
+    r->status_line = NULL;
+    ap_send_interim_response(r, 0);
+    r->status = status;
+    r->status_line = line;
+}
+
 apr_status_t child_body_fill(child_call_t *call, apr_size_t most)
 {
     apr_off_t have = 0;
@@ -57,6 +70,9 @@ apr_status_t child_body_fill(child_call_t *call, apr_size_t most)
         (void)apr_brigade_length(call->body, 0, &have);
     }
     call->body_starved = APR_STATUS_IS_EAGAIN(rv);
+    if (call->body_starved && have == 0 && call->r->expecting_100) {
+        continue_send(call->r);
+    }
     if (rv != APR_SUCCESS && !call->body_starved) {
         read_failed(call, rv);
         return rv;

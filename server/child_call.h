@@ -40,6 +40,8 @@ typedef struct child_call_t {
 
     child_out_e out;
     int has_body;
+    char *ticket; /* kept when it cannot be built again: it carries body, or a part of the head */
+    apr_size_t ticket_len;
     const char *rest; /* HEAD: what is left of the head */
     apr_size_t rest_len;
     apr_int64_t credit;       /* body bytes that may be sent now */
@@ -62,6 +64,9 @@ void child_head_build(const child_call_t *call, wire_head_t *head);
 /* child_send.c: the ticket with the head and, when it is at hand, the body.  OK or an HTTP status.
  */
 int child_ticket_send(child_call_t *call);
+
+/* The same ticket again, after it may have been lost.  OK or an HTTP status. */
+int child_ticket_resend(child_call_t *call);
 
 /* Sends what can be sent now without blocking; APR_SUCCESS, or the error that ends the call. */
 apr_status_t child_pump(child_call_t *call);

@@ -191,9 +191,8 @@ static apr_status_t ticket_watch(child_call_t *call)
     if (scoreboard_clock() >= call->queue_deadline || instance_failed(instance)) {
         return APR_TIMEUP;
     }
-    if (call->deaths != atomic_load(&instance->board->deaths) && call->out == CHILD_OUT_CLOSED &&
-        call->body == NULL) {
-        return child_ticket_send(call) == OK ? APR_SUCCESS : APR_EGENERAL;
+    if (call->deaths != atomic_load(&instance->board->deaths)) {
+        return child_ticket_resend(call) == OK ? APR_SUCCESS : APR_EGENERAL;
     }
     return APR_SUCCESS;
 }

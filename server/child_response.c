@@ -199,6 +199,19 @@ apr_status_t child_response_frame(child_call_t *call, const char *frame, apr_siz
     return rv;
 }
 
+/*
+ * httpd reads the rest of a request's body before it writes out the end of a response; a client
+ * that waits for the response before it sends more would wait for ever.
+ */
+static void connection_flush(child_call_t *call)
+{
+    conn_rec *c = call->r->connection;
+
+    APR_BRIGADE_INSERT_TAIL(call->answer, apr_bucket_flush_create(c->bucket_alloc));
+    (void)ap_pass_brigade(c->output_filters, call->answer);
+    apr_brigade_cleanup(call->answer);
+}
+
 apr_status_t child_response_pass(child_call_t *call, int flush)
 {
     request_rec *r = call->r;
@@ -216,6 +229,9 @@ apr_status_t child_response_pass(child_call_t *call, int flush)
     if (rv != APR_SUCCESS || r->connection->aborted) {
         call->client_gone = 1;
         return rv != APR_SUCCESS ? rv : APR_ECONNABORTED;
+    }
+    if (call->in == CHILD_IN_COMPLETE && call->out != CHILD_OUT_CLOSED) {
+        connection_flush(call);
     }
     return APR_SUCCESS;
 }

@@ -15,6 +15,8 @@
 APLOG_USE_MODULE(pipeline);
 
 #define PIECES_MAX (CHILD_BODY_PIECES + 2) /* frame header, head, body */
+#define INLINE_MAX \
+    16384 /* body bytes in a ticket: most forms; what is larger goes over the channel */
 
 static void header_write(const child_call_t *call, wire_type_e type, apr_byte_t flags, char *out)
 {
@@ -52,7 +54,7 @@ static apr_status_t ticket_body(child_call_t *call, const wire_head_t *head, apr
                                 struct iovec *pieces, int *count, apr_size_t *bytes,
                                 apr_byte_t *flags)
 {
-    apr_size_t most = room < CHILD_BODY_WINDOW ? room : CHILD_BODY_WINDOW;
+    apr_size_t most = room < INLINE_MAX ? room : INLINE_MAX;
     apr_status_t rv;
     int final = 0;
 
@@ -63,7 +65,8 @@ static apr_status_t ticket_body(child_call_t *call, const wire_head_t *head, apr
         return APR_SUCCESS;
     }
     *flags |= WIRE_HAS_BODY;
-    if (call->r->expecting_100 || room == 0) {
+    if (call->r->expecting_100) {
+        *flags |= WIRE_ON_DEMAND;
         return APR_SUCCESS;
     }
     rv = child_body_fill(call, most);
@@ -92,6 +95,34 @@ static int ticket_failed(child_call_t *call, apr_status_t rv)
     return HTTP_INTERNAL_SERVER_ERROR;
 }
 
+/* Keeps a ticket that cannot be built again, since it may have to be sent again. */
+static void ticket_keep(child_call_t *call, const struct iovec *pieces, int count)
+{
+    int i;
+
+    call->ticket_len = 0;
+    for (i = 0; i < count; i++) {
+        call->ticket_len += pieces[i].iov_len;
+    }
+    call->ticket = apr_palloc(call->r->pool, call->ticket_len);
+    call->ticket_len = 0;
+    for (i = 0; i < count; i++) {
+        memcpy(call->ticket + call->ticket_len, pieces[i].iov_base, pieces[i].iov_len);
+        call->ticket_len += pieces[i].iov_len;
+    }
+}
+
+int child_ticket_resend(child_call_t *call)
+{
+    struct iovec piece = { call->ticket, call->ticket_len };
+
+    if (call->ticket == NULL) {
+        return child_ticket_send(call);
+    }
+    call->deaths = atomic_load(&call->instance->board->deaths);
+    return queue_send(call, &piece, 1) == APR_SUCCESS ? OK : HTTP_SERVICE_UNAVAILABLE;
+}
+
 /* A head that does not fit into one frame: the ticket has its first piece, the channel the rest. */
 static apr_status_t ticket_long(child_call_t *call, const char *bytes, apr_size_t size,
                                 apr_byte_t flags)
@@ -104,6 +135,7 @@ static apr_status_t ticket_long(child_call_t *call, const char *bytes, apr_size_
     call->out = CHILD_OUT_HEAD;
     call->rest = bytes + first;
     call->rest_len = size - first;
+    ticket_keep(call, pieces, 2);
     return queue_send(call, pieces, 2);
 }
 
@@ -122,13 +154,24 @@ static apr_status_t ticket_short(child_call_t *call, const wire_head_t *head, co
         return rv;
     }
     header_write(call, WIRE_TICKET, flags, header);
+    if (call->has_body) {
+        ticket_keep(call, pieces, 2 + count);
+    }
     rv = queue_send(call, pieces, 2 + count);
     call->out = flags & WIRE_FINAL ? CHILD_OUT_CLOSED : CHILD_OUT_BODY;
-    call->credit = CHILD_BODY_WINDOW - (apr_int64_t)taken;
+    call->credit = flags & WIRE_ON_DEMAND ? 0 : CHILD_BODY_WINDOW - (apr_int64_t)taken;
     if (taken > 0) {
         child_body_sent(call, taken);
     }
     return rv;
+}
+
+static apr_byte_t body_flags(const child_call_t *call)
+{
+    if (!call->has_body) {
+        return WIRE_FINAL;
+    }
+    return call->r->expecting_100 ? WIRE_HAS_BODY | WIRE_ON_DEMAND : WIRE_HAS_BODY;
 }
 
 int child_ticket_send(child_call_t *call)
@@ -154,8 +197,8 @@ int child_ticket_send(child_call_t *call)
     call->has_body = head.content_length != 0;
     call->deaths = atomic_load(&call->instance->board->deaths);
     if (size > WIRE_FRAME_MAX - WIRE_HEADER_SIZE) {
-        call->credit = CHILD_BODY_WINDOW;
-        rv = ticket_long(call, bytes, size, call->has_body ? WIRE_HAS_BODY : WIRE_FINAL);
+        call->credit = call->r->expecting_100 ? 0 : CHILD_BODY_WINDOW;
+        rv = ticket_long(call, bytes, size, body_flags(call));
     } else {
         rv = ticket_short(call, &head, bytes, size);
     }

@@ -38,13 +38,13 @@ int daemon_exchange_cancelled(const daemon_exchange_t *x)
     return x->cancelled || atomic_load(&x->instance->channels[x->channel].req) != x->req;
 }
 
-void daemon_exchange_begin(daemon_exchange_t *x, int has_body, int final, const char *rest,
-                           apr_size_t len)
+void daemon_exchange_begin(daemon_exchange_t *x, apr_byte_t flags, const char *rest, apr_size_t len)
 {
     x->body_at = 0;
     x->body_len = 0;
     x->body_taken = 0;
-    x->body_state = has_body && !final ? EXCHANGE_BODY_OPEN : EXCHANGE_BODY_ENDED;
+    x->body_on_demand = flags & WIRE_ON_DEMAND;
+    x->body_state = flags & WIRE_FINAL ? EXCHANGE_BODY_ENDED : EXCHANGE_BODY_OPEN;
     if (len > 0 && len <= DAEMON_BODY_WINDOW) {
         memcpy(x->body, rest, len);
         x->body_len = len;
@@ -267,19 +267,39 @@ apr_status_t daemon_exchange_finish(daemon_exchange_t *x, int complete)
     return rv;
 }
 
-/* Tells the child how much was read, once that is half of what it may send ahead. */
-static apr_status_t window_open(daemon_exchange_t *x)
+/* Lets the child send so many bytes more. */
+static apr_status_t window_send(daemon_exchange_t *x, apr_size_t credit)
 {
     char bytes[WIRE_HEADER_SIZE + WIRE_WINDOW_SIZE];
     struct iovec piece = { bytes, sizeof(bytes) };
 
-    if (x->body_state != EXCHANGE_BODY_OPEN || x->body_taken < DAEMON_BODY_WINDOW / 2) {
+    header_write(x, WIRE_WINDOW, 0, bytes);
+    wire_window_encode((apr_uint32_t)credit, bytes + WIRE_HEADER_SIZE);
+    return exchange_send(x, &piece, 1, -1);
+}
+
+/* Tells the child how much was read, once that is half of what it may send ahead. */
+static apr_status_t window_open(daemon_exchange_t *x)
+{
+    apr_size_t taken = x->body_taken;
+
+    if (x->body_state != EXCHANGE_BODY_OPEN || taken < DAEMON_BODY_WINDOW / 2) {
         return APR_SUCCESS;
     }
-    header_write(x, WIRE_WINDOW, 0, bytes);
-    wire_window_encode((apr_uint32_t)x->body_taken, bytes + WIRE_HEADER_SIZE);
     x->body_taken = 0;
-    return exchange_send(x, &piece, 1, -1);
+    return window_send(x, taken);
+}
+
+/* Waits for body bytes, or the body's end. */
+static apr_status_t body_wait(daemon_exchange_t *x)
+{
+    apr_status_t rv = APR_SUCCESS;
+
+    if (x->body_on_demand) {
+        x->body_on_demand = 0;
+        rv = window_send(x, DAEMON_BODY_WINDOW);
+    }
+    return rv == APR_SUCCESS ? exchange_receive(x, 1) : rv;
 }
 
 apr_status_t daemon_exchange_read(daemon_exchange_t *x, char *buffer, apr_size_t len,
@@ -292,7 +312,7 @@ apr_status_t daemon_exchange_read(daemon_exchange_t *x, char *buffer, apr_size_t
         if (x->body_state != EXCHANGE_BODY_OPEN) {
             return x->body_state == EXCHANGE_BODY_ENDED ? APR_EOF : APR_INCOMPLETE;
         }
-        rv = exchange_receive(x, 1);
+        rv = body_wait(x);
         if (rv != APR_SUCCESS) {
             return rv;
         }

@@ -49,7 +49,8 @@ struct daemon_exchange_t {
     int status; /* of the response, 0 none yet */
     int cancelled;
     exchange_body_e body_state;
-    char *body; /* DAEMON_BODY_WINDOW bytes, of the worker */
+    int body_on_demand; /* the child sends it once it is asked to */
+    char *body;         /* DAEMON_BODY_WINDOW bytes, of the worker */
     apr_size_t body_at;
     apr_size_t body_len;
     apr_size_t body_taken; /* read by the application, and not told to the child */
@@ -96,9 +97,9 @@ void daemon_connection_make(daemon_worker_t *worker);
  * stages. */
 request_rec *daemon_request_make(daemon_worker_t *worker, const daemon_exchange_t *x);
 
-/* daemon_exchange.c: begins an exchange for a claimed channel; rest: what came in-line of the body.
- */
-void daemon_exchange_begin(daemon_exchange_t *x, int has_body, int final, const char *rest,
+/* daemon_exchange.c: begins an exchange for a claimed channel.  flags: the ticket's; rest: what
+ * came in-line of the body. */
+void daemon_exchange_begin(daemon_exchange_t *x, apr_byte_t flags, const char *rest,
                            apr_size_t len);
 
 #endif

@@ -109,8 +109,7 @@ static apr_status_t ticket_read(daemon_worker_t *w, const wire_header_t *header,
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    daemon_exchange_begin(x, header->flags & WIRE_HAS_BODY, header->flags & WIRE_FINAL,
-                          bytes + used, size - used);
+    daemon_exchange_begin(x, header->flags, bytes + used, size - used);
     x->mount = config_mount_by_id(w->daemon->plan.group, x->head.mount);
     return x->mount != NULL ? APR_SUCCESS : APR_ENOENT;
 }

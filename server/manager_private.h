@@ -17,7 +17,7 @@
 #define MANAGER_TICK        100      /* ms between two sweeps */
 #define MANAGER_BACKOFF_MIN 1000000  /* us before loading is tried again */
 #define MANAGER_BACKOFF_MAX 30000000 /* us, after some doublings */
-#define MANAGER_STARTS_MAX  10 /* daemons killed in a row before they were ready, then back off */
+#define MANAGER_STARTS_MAX  100 /* daemons killed in a row before they were ready, then back off */
 
 typedef enum {
     MANAGER_SERVING,  /* starts what is missing */

@@ -97,7 +97,7 @@ static const apr_byte_t first_of_length[INTERNED_LENGTH_MAX + 2] = {
 /* The flags that each type may carry; a type that is not here does not exist. */
 #define TYPE_KNOWN 0x80u
 static const apr_byte_t flags_of_type[] = {
-    [WIRE_TICKET] = TYPE_KNOWN | WIRE_MORE | WIRE_FINAL | WIRE_HAS_BODY,
+    [WIRE_TICKET] = TYPE_KNOWN | WIRE_MORE | WIRE_FINAL | WIRE_HAS_BODY | WIRE_ON_DEMAND,
     [WIRE_HEAD] = TYPE_KNOWN | WIRE_MORE,
     [WIRE_BODY] = TYPE_KNOWN | WIRE_FINAL,
     [WIRE_BODY_END] = TYPE_KNOWN | WIRE_ABORTED,

@@ -41,6 +41,9 @@ typedef enum {
 #define WIRE_ABORTED  0x02u /* BODY_END, END: ended before it was complete */
 #define WIRE_FINAL    0x04u /* the body (TICKET, BODY), the response (RESPONSE, DATA, FILE) ends */
 #define WIRE_HAS_BODY 0x08u /* TICKET: a body follows on the channel (or in-line and further) */
+#define WIRE_ON_DEMAND                                                         \
+    0x10u /* TICKET: the body is sent once a WINDOW asks for it (100-continue) \
+           */
 
 typedef struct wire_text_t {
     const char *data; /* borrowed; data[len] is NUL */

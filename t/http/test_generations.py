@@ -114,9 +114,7 @@ def test_code_that_cannot_be_imported_leaves_the_old_serving(apache):
     server.write("app/own.py", "from steps import application\n")
     server.graceful()
     assert processes.wait_until(lambda: not before & pids(server), 10 * PATIENCE)
-    assert processes.wait_until(
-        lambda: "could not" not in server.get("/ready").text, 10 * PATIENCE
-    )
+    assert processes.wait_until(lambda: "could not" not in server.get("/ready").text, 10 * PATIENCE)
     assert server.get("/app/pid").status == 200
 
 

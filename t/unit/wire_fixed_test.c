@@ -29,7 +29,7 @@ static unsigned flags_of(int type)
 {
     switch (type) {
     case WIRE_TICKET:
-        return WIRE_MORE | WIRE_FINAL | WIRE_HAS_BODY;
+        return WIRE_MORE | WIRE_FINAL | WIRE_HAS_BODY | WIRE_ON_DEMAND;
     case WIRE_HEAD:
         return WIRE_MORE;
     case WIRE_BODY:
