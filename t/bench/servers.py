@@ -2,9 +2,10 @@
 """The servers that are compared, each running application.py with four processes of one thread.
 
 Every Apache has the same httpd.conf but for the lines that load and mount the application: Debian's
-event MPM settings, no access log, connections kept alive without a limit. EnableSendfile and
-EnableMMAP are httpd's defaults (off, on), which Debian leaves as they are. The static file is
-served by the Apache that runs mod_pipeline. All stay up for the whole run; idle ones cost nothing.
+event MPM settings and its <Directory />, so that no file pays for .htaccess; no access log, and
+connections kept alive without a limit. EnableSendfile and EnableMMAP are httpd's defaults (off,
+on), which Debian leaves as they are. The static file is served by the Apache that runs
+mod_pipeline. All stay up for the whole run; idle ones cost next to nothing.
 
 mod_wsgi's embedded mode has no processes of its own: the application runs in the httpd children.
 """
@@ -49,6 +50,11 @@ MinSpareThreads 25
 MaxSpareThreads 75
 ThreadsPerChild 25
 MaxRequestWorkers 150
+<Directory />
+    Options FollowSymLinks
+    AllowOverride None
+    Require all granted
+</Directory>
 @DIRECTIVES@
 """
 
