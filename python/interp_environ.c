@@ -240,12 +240,19 @@ static int environ_secret(PyObject *env, environ_key_t *key, const wire_text_t *
     return environ_put(env, key->name, environ_value(NULL, text));
 }
 
-static int environ_number(PyObject *env, environ_key_t *key, apr_int64_t number)
+/* For each request's ports, which printf's machinery would take longer to write than to send. */
+static int environ_number(PyObject *env, environ_key_t *key, apr_uint64_t number)
 {
-    char digits[24];
-    wire_text_t text = { digits, 0 };
+    char digits[20]; /* of 64 bits */
+    char *first = digits + sizeof(digits);
+    wire_text_t text;
 
-    text.len = (apr_uint32_t)apr_snprintf(digits, sizeof(digits), "%" APR_INT64_T_FMT, number);
+    do {
+        *--first = (char)('0' + number % 10);
+        number /= 10;
+    } while (number);
+    text.data = first;
+    text.len = (apr_uint32_t)(digits + sizeof(digits) - first);
     return environ_text(env, key, &text);
 }
 
@@ -389,7 +396,7 @@ static int environ_optional(interp_environ_t *names, PyObject *env, const wire_h
         return -1;
     }
     if (head->content_length > 0 &&
-        environ_number(env, &keys[KEY_CONTENT_LENGTH], head->content_length)) {
+        environ_number(env, &keys[KEY_CONTENT_LENGTH], (apr_uint64_t)head->content_length)) {
         return -1;
     }
     if (!strcmp(head->text[WIRE_TEXT_SCHEME].data, "https") &&

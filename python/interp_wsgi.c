@@ -385,18 +385,32 @@ static void wsgi_send_page(interp_thread_t *thread, apr_uint16_t status, const c
     interp_exchange_finish(thread, rv == APR_SUCCESS);
 }
 
+static const char *wsgi_page(apr_pool_t *p, const char *title, const char *text)
+{
+    return apr_psprintf(p,
+                        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><title>%s</title></head>\n"
+                        "<body>\n<h1>%s</h1>\n<p>%s</p>\n</body>\n</html>\n",
+                        title, title, text);
+}
+
 static void wsgi_send_error(interp_thread_t *thread)
 {
+    static const char title[] = "Internal Server Error";
     apr_pool_t *p = thread->r->pool;
-    const char *page = apr_psprintf(
-        p,
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><title>500 Internal Server Error</title></head>\n"
-        "<body>\n<h1>Internal Server Error</h1>\n"
-        "<p>The application failed to answer this request. The server's log has the reason, under "
-        "the id <code>%s</code>.</p>\n</body>\n</html>\n",
-        ap_escape_html(p, interp_thread_label(thread)));
+    const char *text = apr_psprintf(p,
+                                    "The application failed to answer this request. The server's "
+                                    "log has the reason, under the id <code>%s</code>.",
+                                    ap_escape_html(p, interp_thread_label(thread)));
 
-    wsgi_send_page(thread, 500, "Internal Server Error", page);
+    wsgi_send_page(thread, 500, title, wsgi_page(p, title, text));
+}
+
+static void wsgi_send_bad_request(interp_thread_t *thread)
+{
+    static const char title[] = "Bad Request";
+    static const char text[] = "The body of this request did not arrive whole.";
+
+    wsgi_send_page(thread, 400, title, wsgi_page(thread->r->pool, title, text));
 }
 
 void interp_wsgi_fail(interp_thread_t *thread)
@@ -404,10 +418,7 @@ void interp_wsgi_fail(interp_thread_t *thread)
     if (interp_thread_sent(thread)) {
         wsgi_fail_late(thread);
     } else if (wsgi_client_gone(thread)) {
-        wsgi_send_page(thread, 400, "Bad Request",
-                       "<!DOCTYPE html>\n<html lang=\"en\">\n<head><title>400 Bad Request</title>"
-                       "</head>\n<body>\n<h1>Bad Request</h1>\n"
-                       "<p>The body of this request did not arrive whole.</p>\n</body>\n</html>\n");
+        wsgi_send_bad_request(thread);
     } else {
         interp_log_exception(thread, thread->r, wsgi_fault_text(thread->fault));
         wsgi_send_error(thread);

@@ -35,7 +35,6 @@ LENGTHS = {
     "from_position": str(len(CONTENT) - 11),
     "part": "20",
     "at_end": "0",
-    "memory": None,
     "temporary": "19",
 }
 
