@@ -171,3 +171,10 @@ def test_logging_and_warnings_reach_the_log(server):
     server.get("/app/log_warning")
     assert "PIPE0521" in server.wait_log("by logging")
     assert "PIPE0521" in server.wait_log("by warnings")
+
+
+@pytest.mark.parametrize("lang", ["C", "POSIX", "C.UTF-8", "no_SUCH.UTF-8"])
+def test_files_are_named_in_utf8_whatever_the_language(apache, lang):
+    directives = DIRECTIVES.replace("DaemonProcess site", f"DaemonProcess site lang={lang}")
+    server = apache(directives, modules=["env"])
+    assert environ_of(server, "/app/interpreter")["encoding"] == "utf-8"

@@ -139,5 +139,15 @@ def test_large_upload_leaves_no_file_behind(server):
     assert not [name for name in _open_files(daemon.pid) if "pipeline-body" in name]
 
 
+def test_malformed_chunk_is_a_400_and_no_error_of_the_application(server):
+    with server.connect() as connection:
+        exchange = connection.begin("POST", "/read", chunked=True)
+        exchange.send(b"whole")
+        server.wait_log("ready")
+        connection.send_raw(b"no size\r\n")
+        assert exchange.head().status == 400
+    assert server.get("/unread").body == b"not read"
+
+
 def _open_files(pid):
     return [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
