@@ -100,8 +100,7 @@ def publish():
 
 def _copy(source, target):
     keep_links = source.name in (".venv", "venv")
-    ignored = shutil.ignore_patterns("*.pyc")
-    shutil.copytree(source, target, symlinks=keep_links, ignore=ignored, dirs_exist_ok=True)
+    shutil.copytree(source, target, symlinks=keep_links, dirs_exist_ok=True)
 
 
 def build(tree):
