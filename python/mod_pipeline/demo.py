@@ -12,6 +12,7 @@ the tree. Every problem is told in one line, with exit code 1.
 import http.client
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -38,7 +39,10 @@ PROGRAM_PARTS = (
 )
 
 READY_SECONDS = 60
+# httpd kills what has not ended after ten seconds.
 STOP_SECONDS = 15
+# The children of an httpd that was killed hear no SIGTERM, and have nothing to finish.
+ORPHAN_SECONDS = 2
 
 
 class Problem(Exception):
@@ -125,9 +129,11 @@ def program_folder(folder, user):
 
 
 def mirror(source, target):
-    """Make `target` what `source` is, copying only what has changed; readable by everybody."""
+    """Make `target` what `source` is, renewing only what has changed; readable by everybody."""
     if source.is_dir():
-        target.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not target.is_dir():
+            remove(target)
+        target.mkdir(parents=True, exist_ok=True)
         names = set(os.listdir(source))
         for name in set(os.listdir(target)) - names:
             remove(target / name)
@@ -135,13 +141,24 @@ def mirror(source, target):
             mirror(source / name, target / name)
     elif source.is_symlink() and _stays_valid(os.readlink(source)):
         remove(target)
-        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(os.readlink(source))
     elif _differs(source, target):
         remove(target)
-        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        shutil.copy2(source, target)
-        target.chmod(source.stat().st_mode & 0o755 | 0o444)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _share(source, target)
+
+
+def _share(source, target):
+    """A second name for the file, which takes no time; a copy where that cannot be."""
+    if source.stat().st_mode & 0o444 == 0o444:
+        try:
+            os.link(source.resolve(), target)
+            return
+        except OSError:
+            pass
+    shutil.copy2(source, target)
+    target.chmod(source.stat().st_mode & 0o755 | 0o444)
 
 
 def _stays_valid(link):
@@ -167,7 +184,7 @@ def remove(path):
 def free_port():
     """The port to listen at."""
     text = os.environ.get("PORT", "") or "8080"
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 65536:
         raise Problem(f"PORT={text} is not a number between 1 and 65535")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -260,28 +277,38 @@ class Server:
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise Problem(f"Apache ended with code {self.process.returncode}: {self.reason()}")
+                raise Problem(self.obituary())
             if _is_ready(port):
                 return True
             time.sleep(0.05)
         return False
 
-    def reason(self):
-        """The last thing that this Apache has said."""
+    def obituary(self):
+        """Why Apache has ended, in one line."""
+        code = self.process.returncode
+        if code < 0:
+            return f"Apache was ended by {signal.Signals(-code).name}"
+        return f"Apache ended with code {code}: {self._last_words() or 'it has said why above'}"
+
+    def _last_words(self):
+        """The last line that this Apache has logged."""
         if not self.log.exists():
-            return "it has said why above"
+            return ""
         with open(self.log, errors="replace") as log:
             log.seek(self.log_begins)
-            lines = log.read().strip().splitlines()
-        return lines[-1] if lines else "it has said why above"
+            return log.read().strip().rpartition("\n")[2]
 
     def stop(self):
         """End Apache and whatever it has started."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+        seconds = STOP_SECONDS
         if self.process.poll() is None:
             self.process.terminate()
-        deadline = time.monotonic() + STOP_SECONDS
+        elif self._is_alive():
+            os.killpg(self.process.pid, signal.SIGTERM)
+            seconds = ORPHAN_SECONDS
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self._is_alive():
             time.sleep(0.02)
         if self._is_alive():
@@ -289,13 +316,16 @@ class Server:
         self.process.wait()
 
     def _is_alive(self):
-        """Whether any process of the session is left."""
+        """Whether any process of the session runs; one that only waits to be reaped does not."""
         self.process.poll()
-        try:
-            os.killpg(self.process.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+            except OSError:
+                continue
+            if int(group) == self.process.pid and state != "Z":
+                return True
+        return False
 
 
 def _is_ready(port):
@@ -315,8 +345,8 @@ def serve(port, folder, server):
     else:
         print(f"The site is not ready; {server.log} may say why", flush=True)
     print(f"Database and logs are in {folder}; Ctrl-C ends it.", flush=True)
-    code = server.process.wait()
-    raise Problem(f"Apache ended with code {code}: {server.reason()}")
+    server.process.wait()
+    raise Problem(server.obituary())
 
 
 def run():
@@ -336,11 +366,13 @@ def main():
     """Run until it is asked to end; the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    # The server's user must be able to read what is made here, whatever the caller's own files are.
+    os.umask(0o022)
     try:
         run()
     except Stopped:
         return 0
-    except Problem as problem:
+    except (Problem, OSError) as problem:
         print(f"demo: {problem}", file=sys.stderr)
         return 1
     return 0
