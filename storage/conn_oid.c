@@ -9,8 +9,6 @@
  */
 #include "storage_private.h"
 
-#include <apr_atomic.h>
-
 #define RANGE 16
 /* At most this many ranges at once: 512 oids cost one wait, and few are lost. */
 #define MAX_RANGES 32
@@ -18,15 +16,10 @@
 /* Note that the sequence is past all oids up to that one. */
 static void note_safe(storage_t *storage, storage_oid_t oid)
 {
-    apr_uint64_t known = apr_atomic_read64(&storage->oids_safe);
+    unsigned long long known = atomic_load(&storage->oids_safe);
 
-    while (known < oid) {
-        apr_uint64_t before = apr_atomic_cas64(&storage->oids_safe, oid, known);
-
-        if (before == known) {
-            return;
-        }
-        known = before;
+    while (known < oid && !atomic_compare_exchange_weak(&storage->oids_safe, &known, oid)) {
+        /* known has been read anew */
     }
 }
 
@@ -94,7 +87,7 @@ apr_status_t conn_oid_seen(storage_conn_t *conn, backend_conn_t *leased, storage
     apr_uint64_t now;
     apr_status_t rv;
 
-    if (oid <= apr_atomic_read64(&conn->storage->oids_safe)) {
+    if (oid <= atomic_load(&conn->storage->oids_safe)) {
         return APR_SUCCESS;
     }
     rv = leased->backend->oid_raise(leased, (oid + RANGE - 1) / RANGE, &now);

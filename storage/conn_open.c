@@ -14,7 +14,6 @@
  */
 #include "storage_private.h"
 
-#include <apr_atomic.h>
 #include <apr_strings.h>
 
 #include <stdlib.h>
@@ -91,7 +90,7 @@ void conn_return(storage_conn_t *conn, backend_conn_t *leased)
 {
     storage_t *storage = conn->storage;
 
-    if (leased->broken || apr_atomic_read32(&storage->closed)) {
+    if (leased->broken || atomic_load(&storage->closed)) {
         apr_reslist_invalidate(storage->connections, leased);
     } else {
         apr_reslist_release(storage->connections, leased);
@@ -121,7 +120,7 @@ apr_status_t conn_check(storage_conn_t *conn)
     if (fork_guard_crossed(conn->storage->guard)) {
         return conn_fail(conn, STORAGE_FORKED, NULL);
     }
-    if (apr_atomic_read32(&conn->storage->closed)) {
+    if (atomic_load(&conn->storage->closed)) {
         return conn_fail(conn, STORAGE_CLOSED, NULL);
     }
     conn->error[0] = '\0';
@@ -199,7 +198,7 @@ apr_status_t storage_open(storage_t **pstorage, const char *uri, char *error, ap
     apr_pool_tag(p, "storage");
     storage = apr_pcalloc(p, sizeof(*storage));
     storage->pool = p;
-    storage->shares = 1;
+    atomic_init(&storage->shares, 1);
     rv = open_storage(storage, uri, error, error_size);
     if (rv != APR_SUCCESS) {
         apr_pool_destroy(p);
@@ -211,7 +210,7 @@ apr_status_t storage_open(storage_t **pstorage, const char *uri, char *error, ap
 
 static void drop_share(storage_t *storage)
 {
-    if (!fork_guard_crossed(storage->guard) && apr_atomic_dec32(&storage->shares) == 0) {
+    if (!fork_guard_crossed(storage->guard) && atomic_fetch_sub(&storage->shares, 1) == 1) {
         apr_pool_destroy(storage->pool);
     }
 }
@@ -219,7 +218,7 @@ static void drop_share(storage_t *storage)
 void storage_close(storage_t *storage)
 {
     if (storage) {
-        apr_atomic_set32(&storage->closed, 1);
+        atomic_store(&storage->closed, 1);
         drop_share(storage);
     }
 }
@@ -253,14 +252,14 @@ apr_status_t storage_conn_create(storage_conn_t **pconn, storage_t *storage)
     if (fork_guard_crossed(storage->guard)) {
         return STORAGE_FORKED;
     }
-    if (apr_atomic_read32(&storage->closed)) {
+    if (atomic_load(&storage->closed)) {
         return STORAGE_CLOSED;
     }
     conn = calloc(1, sizeof(*conn));
     if (!conn) {
         return APR_ENOMEM;
     }
-    apr_atomic_inc32(&storage->shares);
+    atomic_fetch_add(&storage->shares, 1);
     conn->storage = storage;
     *pconn = conn;
     return APR_SUCCESS;

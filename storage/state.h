@@ -11,8 +11,10 @@
 
 #include "storage.h"
 
+#include <stdatomic.h>
+
 struct storage_state_t {
-    apr_uint32_t refs; /* atomic */
+    atomic_uint refs;
     storage_oid_t oid;
     storage_tid_t tid;
     apr_size_t size;

@@ -3,7 +3,7 @@
  * storage_private.h - what the conn_, poll_ and commit_ files know of a storage and an instance.
  *
  * Not for callers of the library. Fields of storage_t are written once when it is opened, but for
- * those marked atomic; fields of storage_conn_t belong to the thread that uses the instance.
+ * the atomic ones; fields of storage_conn_t belong to the thread that uses the instance.
  */
 #ifndef STORAGE_STORAGE_PRIVATE_H
 #define STORAGE_STORAGE_PRIVATE_H
@@ -24,9 +24,9 @@ struct storage_t {
     apr_reslist_t *connections; /* owned by pool */
     cache_t *cache;             /* owned by pool */
     fork_guard_t *guard;        /* owned by pool */
-    apr_uint32_t shares;        /* atomic: the opener's and one per instance */
-    apr_uint32_t closed;        /* atomic */
-    apr_uint64_t oids_safe;     /* atomic: the sequence of oids is known to be past these */
+    atomic_uint shares;         /* the opener's and one per instance */
+    atomic_int closed;
+    atomic_ullong oids_safe; /* the sequence of oids is known to be past these */
 };
 
 typedef enum conn_phase_e { PHASE_NONE, PHASE_BEGUN, PHASE_VOTED, PHASE_FAILED } conn_phase_e;

@@ -407,3 +407,64 @@ def test_concurrent_increments_of_many_threads_are_all_counted(storage):
     with db.transaction() as connection:
         assert connection.root()["counter"]._value == 100
     db.close()
+
+
+# What else ZODB asks
+
+
+def test_storage_describes_itself(storage, uri, commit):
+    first = commit(storage, (OID, z64, b"one"))
+    assert storage.getName() == storage.sortKey() == storage.new_instance().sortKey() == uri
+    assert storage.getSize() > 8192
+    assert storage.getTid(OID) == first
+    assert [(entry["tid"], entry["size"]) for entry in storage.history(OID, size=2)] == [(first, 3)]
+    with pytest.raises(POSKeyError):
+        storage.history(p64(2))
+
+
+def test_retry_error_is_one_that_transaction_managers_try_again():
+    assert issubclass(StorageRetryError, transactions.interfaces.TransientError)
+
+
+def test_wrapper_that_transforms_records_reaches_every_instance(storage):
+    class Wrapper:
+        def transform_record_data(self, data):
+            return b"." + data
+
+        def untransform_record_data(self, data):
+            return data[1:]
+
+    storage.registerDB(Wrapper())
+    view = storage.new_instance()
+    assert view._crs_untransform_record_data(view._crs_transform_record_data(b"x")) == b"x"
+    assert view._crs_transform_record_data(b"x") == b".x"
+    view.release()
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "names"),
+    [
+        ("load", (), {}),
+        ("load", (OID, "", ""), {}),
+        ("load", (OID,), {"colour": 1}),
+        ("load", (OID,), {"oid": OID}),
+        ("store", (OID, z64, b"", ""), {}),
+        ("tpc_begin", (), {"status": " "}),
+    ],
+)
+def test_wrong_arguments_are_a_type_error(storage, method, arguments, names):
+    with pytest.raises(TypeError, match=method):
+        getattr(storage, method)(*arguments, **names)
+
+
+def test_arguments_can_be_given_by_name(storage):
+    txn = TransactionMetaData()
+    storage.tpc_begin(transaction=txn, tid=p64(77), status=" ")
+    storage.store(oid=OID, serial=None, data=b"one", version="", transaction=txn)
+    storage.checkCurrentSerialInTransaction(oid=OID, serial=z64, transaction=txn)
+    storage.tpc_vote(txn)
+    seen = []
+    assert storage.tpc_finish(txn, func=seen.append) == p64(77)
+    assert seen == [p64(77)]
+    assert storage.load(oid=OID, version="") == (b"one", p64(77))
+    storage.sync(force=True)
