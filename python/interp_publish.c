@@ -12,6 +12,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 
+#include "python/interp_private.h"
+
 APLOG_USE_MODULE(pipeline);
 
 /* ---- What is looked up once -------------------------------------------------------------------
@@ -268,6 +270,12 @@ void publish_log(publish_run_t *py, interp_thread_t *thread, request_rec *r, con
     publish_restore(py);
     interp_log_exception(thread, r, prefix);
     py->raised = kept;
+}
+
+int publish_client_gone(const publish_run_t *py, const interp_thread_t *thread)
+{
+    return py->raised != NULL && thread->gone &&
+           PyErr_GivenExceptionMatches(py->raised, PyExc_ConnectionError);
 }
 
 void publish_drop(publish_run_t *py)

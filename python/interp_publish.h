@@ -87,6 +87,9 @@ void publish_forget(publish_run_t *py);
  * interp_log_exception. */
 void publish_log(publish_run_t *py, interp_thread_t *thread, request_rec *r, const char *prefix);
 
+/* True: the kept exception says that the client broke off, and it has; nobody wants a page. */
+int publish_client_gone(const publish_run_t *py, const interp_thread_t *thread);
+
 /* Forgets the response that was ready, if any. */
 void publish_drop(publish_run_t *py);
 

@@ -7,12 +7,31 @@
  */
 #include "stages/runner_private.h"
 
+#include <http_log.h>
+
+APLOG_USE_MODULE(pipeline);
+
+#define CALL_RETRY_AFTER "5" /* s, as for every 503 of a group */
+
+/* Its neighbours are served all the same; the daemon's successor will try to load it again. */
+static apr_status_t call_missing(stage_run_t *run)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, run->r,
+                  PIPELOGNO(0504) "%s could not be loaded, see PIPE0503", run->mount->target);
+    apr_table_setn(run->r->headers_out, "Retry-After", CALL_RETRY_AFTER);
+    return run->api->answer(run, HTTP_SERVICE_UNAVAILABLE, NULL,
+                            "The application could not be loaded (PIPE0504).\n");
+}
+
 static apr_status_t call_application(stage_run_t *run)
 {
     publish_run_t *py = runner_python(run);
     interp_thread_t *thread = run->work->thread;
     PyObject *application = interp_application_for(interp_of(thread), run->mount);
 
+    if (application == NULL) {
+        return call_missing(run);
+    }
     if (interp_wsgi_call(thread, application, py->environ, &py->response) != APR_SUCCESS) {
         return publish_raise(py);
     }

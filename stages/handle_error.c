@@ -129,7 +129,8 @@ static apr_status_t handle_error_error(stage_run_t *run, apr_status_t reason)
 {
     publish_run_t *py = runner_python(run);
 
-    if (py->request == NULL || reason == STAGE_RETRY || interp_thread_sent(run->work->thread)) {
+    if (py->request == NULL || reason == STAGE_RETRY || interp_thread_sent(run->work->thread) ||
+        publish_client_gone(py, run->work->thread)) {
         return reason;
     }
     if (reason != STAGE_RAISED || py->raised == NULL) {

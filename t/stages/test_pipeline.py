@@ -7,6 +7,9 @@ import secrets
 
 import pytest
 
+from t.support import processes
+from t.support.apache import wait
+
 ONE = [("Host", "one.example")]
 TWO = [("Host", "two.example")]
 
@@ -137,6 +140,18 @@ def test_request_knows_where_it_is_and_what_it_carries(site):
 def test_form_that_is_malformed_or_too_large_is_refused(site, kind, body, status):
     answer = site().request("POST", "/@@echo", [*ONE, ("Content-Type", kind)], body)
     assert answer.status == status
+
+
+def test_client_that_breaks_off_in_its_form_leaves_nothing_behind(site):
+    server = site()
+    assert server.get("/welcome", ONE).status == 200  # a daemon is ready and takes the next at once
+    kind = ("Content-Type", "application/x-www-form-urlencoded")
+    with server.connect() as connection:
+        connection.begin("POST", "/welcome/edit", [*ONE, kind], length=1000).send(b"text=half")
+        wait(0.5)
+    processes.wait_until(lambda: "broke off" in server.log(), 10)
+    assert "broke off" in server.log()
+    assert "Welcome" in server.get("/welcome", ONE).text
 
 
 def test_missing_argument_is_named(site):
