@@ -389,7 +389,9 @@ def test_historical_connection_shows_what_the_process_remembers(storage):
 def test_concurrent_increments_of_many_threads_are_all_counted(storage):
     db = DB(storage)
     with db.transaction() as connection:
+        # Its class resolves conflicts only of a value that the state has.
         connection.root()["counter"] = PCounter()
+        connection.root()["counter"].inc(0)
 
     def work():
         for _ in range(25):
