@@ -2,6 +2,7 @@
 """Several processes on one database: forks, crashes, and threads beside a waiting one."""
 
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -272,3 +273,30 @@ def test_commit_helper_aborts_what_fails(storage):
     with pytest.raises(TypeError):
         commit_records(storage, (p64(1), z64, "no bytes"))
     assert storage.tpc_transaction() is None
+
+
+# A full disk
+
+
+def test_commit_that_cannot_be_written_leaves_nothing_and_the_next_one_works(uri, folder):
+    def child():
+        storage = mod_pipeline.storage.open(uri)
+        first = commit_records(storage, (p64(1), z64, b"one"))
+        view = storage.new_instance()
+        view.poll_invalidations()
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200000, hard))
+        for _ in range(3):
+            with pytest.raises(StorageError, match="disk"):
+                commit_records(view, (p64(1), first, bytes(1000000)), (p64(2), z64, b"two"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        view.poll_invalidations()
+        assert view.load(p64(1)) == (b"one", first)
+        with pytest.raises(KeyError):
+            view.load(p64(2))
+        commit_records(view, (p64(1), first, bytes(1000000)))
+        view.release()
+        storage.close()
+
+    assert in_child(child) == 0
+    check_database(folder)
