@@ -257,6 +257,7 @@ static apr_status_t load_mount(interp_t *interp, const config_mount_t *mount)
 
     loaded->mount = mount;
     loaded->environ = interp_environ_template(interp, mount);
+    apr_hash_set(interp->mounts, &loaded->mount, sizeof(loaded->mount), loaded);
     if (loaded->environ && mount->kind == CONFIG_MOUNT_WSGI) {
         loaded->application = interp_target_load(interp, mount->target);
     }
@@ -264,7 +265,6 @@ static apr_status_t load_mount(interp_t *interp, const config_mount_t *mount)
         load_log(interp, mount);
         return APR_EGENERAL;
     }
-    apr_hash_set(interp->mounts, &loaded->mount, sizeof(loaded->mount), loaded);
     return APR_SUCCESS;
 }
 
@@ -272,18 +272,21 @@ apr_status_t interp_load_mounts(interp_t *interp)
 {
     const apr_array_header_t *mounts = interp->group->mounts;
     server_rec *server = interp->server;
-    apr_status_t rv = APR_SUCCESS;
     const config_mount_t *mount;
+    int failed = 0;
     int i;
 
     for (i = 0; i < mounts->nelts; i++) {
         mount = APR_ARRAY_IDX(mounts, i, const config_mount_t *);
         interp->server = mount->server;
         if (load_mount(interp, mount) != APR_SUCCESS) {
-            rv = APR_EGENERAL;
+            failed++;
         }
         interp_log_flush(interp->starter);
     }
     interp->server = server;
-    return rv;
+    if (failed == 0) {
+        return APR_SUCCESS;
+    }
+    return failed < mounts->nelts ? APR_INCOMPLETE : APR_EGENERAL;
 }

@@ -124,7 +124,8 @@ apr_status_t interp_exchange_finish(interp_thread_t *thread, int complete);
 
 /* ---- interp_load.c ---- */
 
-/* Loads every application of the group; logs each that fails, then APR_EGENERAL. */
+/* Loads every application of the group; logs each that fails. APR_INCOMPLETE: some failed;
+ * APR_EGENERAL: all did. */
 apr_status_t interp_load_mounts(interp_t *interp);
 const interp_mount_t *interp_mount_get(const interp_t *interp, const config_mount_t *mount);
 

@@ -258,6 +258,18 @@ static apr_status_t process_python(interp_t *interp)
     return APR_SUCCESS;
 }
 
+/* Applications that cannot be loaded are no reason not to serve the others. */
+static apr_status_t process_load(interp_t *interp)
+{
+    apr_status_t loaded = interp_load_mounts(interp);
+    apr_status_t rv = loaded;
+
+    if (loaded == APR_SUCCESS || loaded == APR_INCOMPLETE) {
+        rv = runner_start(interp, &interp->runner, interp->pool);
+    }
+    return rv == APR_SUCCESS ? loaded : rv;
+}
+
 static apr_status_t process_start(const config_group_t *group, void **result, apr_pool_t *pchild)
 {
     interp_t *interp = apr_pcalloc(pchild, sizeof(*interp));
@@ -278,10 +290,7 @@ static apr_status_t process_start(const config_group_t *group, void **result, ap
     interp->starter = process_thread(interp, -1, PyThreadState_Get(), pchild);
     rv = process_prepare(interp);
     if (rv == APR_SUCCESS) {
-        rv = interp_load_mounts(interp);
-    }
-    if (rv == APR_SUCCESS) {
-        rv = runner_start(interp, &interp->runner, pchild);
+        rv = process_load(interp);
     }
     interp->main_state = PyEval_SaveThread();
     return rv;

@@ -75,9 +75,21 @@ static void daemon_become(daemon_t *d, const daemon_plan_t *plan)
                                                        plan->group->name, plan->generation));
 }
 
+/* Whether somebody serves every application of the group, so that a part of them is no gain. */
+static int is_served_better(const daemon_t *d)
+{
+    const scoreboard_instance_t *instance = d->plan.instance;
+
+    if (instance->fallback != NULL && atomic_load(&instance->fallback->board->live) > 0) {
+        return 1;
+    }
+    return atomic_load(&instance->board->ready) != 0 && atomic_load(&instance->board->live) > 0;
+}
+
 static void daemon_load(daemon_t *d)
 {
     pid_t manager = getppid();
+    apr_status_t rv;
 
     if (daemon_identity_take(&d->plan, d->pchild) != APR_SUCCESS) {
         _exit(DAEMON_EXIT_PRIVILEGES);
@@ -88,7 +100,9 @@ static void daemon_load(daemon_t *d)
     if (daemon_interp_open(&d->plan, &d->api, d->pchild) != APR_SUCCESS) {
         _exit(DAEMON_EXIT_INTERP);
     }
-    if (d->api->start(d->plan.group, &d->interp, d->pchild) != APR_SUCCESS) {
+    rv = d->api->start(d->plan.group, &d->interp, d->pchild);
+    d->partial = rv == APR_INCOMPLETE;
+    if (rv != APR_SUCCESS && (!d->partial || is_served_better(d))) {
         _exit(DAEMON_EXIT_LOAD);
     }
 }
@@ -186,7 +200,7 @@ void daemon_main(const daemon_plan_t *plan)
     signal_set(SIGTERM,
                wake_up); /* from now on the manager's word counts, or the end of its socket */
     workers = workers_start(&d);
-    message_send(&d, DAEMON_READY);
+    message_send(&d, d.partial ? DAEMON_PARTIAL : DAEMON_READY);
     manager_listen(&d);
     workers_drain(&d, workers);
     interp_end(&d);

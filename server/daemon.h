@@ -11,7 +11,9 @@
 #include "server/scoreboard.h"
 
 /* One-byte messages on the control pair. */
-#define DAEMON_READY   'r' /* daemon -> manager: the applications are loaded, the workers serve */
+#define DAEMON_READY 'r' /* daemon -> manager: the applications are loaded, the workers serve */
+#define DAEMON_PARTIAL \
+    'p' /* daemon -> manager: serves, but not every application could be loaded */
 #define DAEMON_RECYCLE 'c' /* daemon -> manager: maximum-requests is reached; start a successor */
 #define DAEMON_DRAIN   'd' /* manager -> daemon: take no more tickets, end what you have, exit */
 

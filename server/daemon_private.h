@@ -28,6 +28,7 @@ typedef struct daemon_t {
     const pipeline_interp_api_t
         *api;                    /* borrowed from the interpreter module, which is never closed */
     void *interp;                /* owned by pchild */
+    int partial;                 /* not every application could be loaded */
     _Atomic int draining;        /* written by the main thread */
     _Atomic apr_uint32_t served; /* requests of all workers */
     _Atomic int recycled;        /* the manager was asked for a successor */

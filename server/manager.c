@@ -186,6 +186,7 @@ static int groups_review(manager_t *m)
         manager_group_t *g = &m->groups[i];
 
         group_review(m, g);
+        manager_partial_review(m, g);
         manager_daemons_start(m, g);
         manager_daemons_expire(m, g);
         scoreboard_sweep(g->instance);

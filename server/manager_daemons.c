@@ -137,6 +137,7 @@ static apr_status_t daemon_fork(manager_t *m, manager_group_t *g, manager_daemon
     d->pid = pid;
     d->control = pair[0];
     d->replaced = 0;
+    d->partial = 0;
     d->deadline = scoreboard_clock() + g->group->startup_timeout;
     ap_log_error(APLOG_MARK, APLOG_INFO, 0, m->server,
                  "process group %s: daemon %" APR_PID_T_FMT " of generation %u starts",
@@ -204,8 +205,7 @@ void manager_group_drain(manager_group_t *g, manager_state_e state, apr_interval
     }
 }
 
-/* All daemons of the generation are ready: older ones may go. */
-static void barrier_pass(manager_t *m, manager_group_t *g)
+void manager_barrier_pass(manager_t *m, manager_group_t *g)
 {
     scoreboard_t *board = g->instance->board;
     apr_uint32_t failed = atomic_load(&board->failed);
@@ -213,12 +213,14 @@ static void barrier_pass(manager_t *m, manager_group_t *g)
     if (manager_daemons_count(g, SCOREBOARD_READY) < (apr_uint32_t)g->group->processes) {
         return;
     }
-    if (failed <= m->generation) {
-        (void)atomic_compare_exchange_strong(&board->failed, &failed, 0);
-    }
     g->next_start = 0;
-    g->failures = 0;
-    g->failed = 0;
+    if (!g->partial) {
+        if (failed <= m->generation) {
+            (void)atomic_compare_exchange_strong(&board->failed, &failed, 0);
+        }
+        g->failures = 0;
+        g->failed = 0;
+    }
     if (g->announced) {
         return;
     }
@@ -251,18 +253,29 @@ static void replaced_drain(manager_group_t *g)
     }
 }
 
+static void daemon_ready(manager_t *m, manager_group_t *g, manager_daemon_t *d, int partial)
+{
+    state_set(g, d, SCOREBOARD_READY);
+    d->deadline = 0;
+    d->partial = partial;
+    g->next_start = 0; /* it can load: the others need not wait */
+    g->killed = 0;
+    if (partial) {
+        manager_partial_note(m, g, d);
+    }
+    manager_partial_review(m, g);
+    manager_barrier_pass(m, g);
+    replaced_drain(g);
+}
+
 void manager_daemon_message(manager_t *m, manager_group_t *g, manager_daemon_t *d)
 {
     char message;
 
     while (recv(d->control, &message, 1, 0) == 1) {
-        if (message == DAEMON_READY && d->state == SCOREBOARD_STARTING) {
-            state_set(g, d, SCOREBOARD_READY);
-            d->deadline = 0;
-            g->next_start = 0; /* it can load: the others need not wait */
-            g->killed = 0;
-            barrier_pass(m, g);
-            replaced_drain(g);
+        if (d->state == SCOREBOARD_STARTING &&
+            (message == DAEMON_READY || message == DAEMON_PARTIAL)) {
+            daemon_ready(m, g, d, message == DAEMON_PARTIAL);
         } else if (message == DAEMON_RECYCLE && d->state == SCOREBOARD_READY) {
             d->replaced = 1;
             manager_daemons_start(m, g);
@@ -274,20 +287,14 @@ void manager_daemon_message(manager_t *m, manager_group_t *g, manager_daemon_t *
 static void group_failed(manager_t *m, manager_group_t *g)
 {
     scoreboard_t *board = g->instance->board;
-    apr_int64_t delay = MANAGER_BACKOFF_MIN;
-    apr_uint32_t i;
 
     if (scoreboard_clock() >=
-        g->next_start) { /* else it was started together with one that failed */
-        for (i = 0; i < g->failures && delay < MANAGER_BACKOFF_MAX; i++) {
-            delay *= 2;
-        }
+        g->next_start) { /* else one that failed was started together with it */
+        g->next_start = scoreboard_clock() + manager_backoff(g->failures);
         g->failures++;
-        g->next_start =
-            scoreboard_clock() + (delay < MANAGER_BACKOFF_MAX ? delay : MANAGER_BACKOFF_MAX);
     }
-    atomic_store(&board->failed, m->generation);
-    atomic_store(&board->failed_at, apr_time_now());
+    manager_partial_keep(g);
+    manager_failure_record(m, board);
     if (scoreboard_live_update(g->instance) == 0) {
         scoreboard_abort_waiting(g->instance);
     }
@@ -350,6 +357,7 @@ void manager_daemon_ended(manager_t *m, manager_group_t *g, manager_daemon_t *d,
     d->pid = 0;
     d->control = -1;
     d->replaced = 0;
+    d->partial = 0;
     atomic_store(&g->instance->processes[d->slot].state, SCOREBOARD_GONE);
     scoreboard_abort_workers(g->instance, d->slot * threads, threads);
     slot_free(g, d->slot);

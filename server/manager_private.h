@@ -32,7 +32,8 @@ typedef struct manager_daemon_t {
     int control;       /* our end of the control pair */
     scoreboard_process_e state;
     apr_int64_t deadline; /* us, CLOCK_MONOTONIC: killed if it is not ready or gone by then */
-    int replaced;         /* it asked for a successor, which is starting */
+    int replaced;         /* a successor is starting; it serves until that is ready */
+    int partial;          /* it could not load every application */
 } manager_daemon_t;
 
 /* One group, as this generation runs it. */
@@ -41,11 +42,13 @@ typedef struct manager_group_t {
     scoreboard_instance_t *instance;
     manager_daemon_t *daemons; /* rows: SCOREBOARD_GENERATIONS times the processes */
     apr_uint32_t rows;
-    apr_int64_t next_start; /* us, CLOCK_MONOTONIC: not before */
-    apr_uint32_t failures;  /* to load, in a row */
-    apr_uint32_t killed;    /* daemons killed in a row before they were ready */
-    int announced;          /* the ready barrier was passed */
-    int failed;             /* and said so */
+    apr_int64_t next_start;   /* us, CLOCK_MONOTONIC: not before */
+    apr_int64_t next_partial; /* us, CLOCK_MONOTONIC: when a partial daemon may get a successor */
+    apr_uint32_t failures;    /* to load, in a row */
+    apr_uint32_t killed;      /* daemons killed in a row before they were ready */
+    int announced;            /* the ready barrier was passed */
+    int failed;               /* and said so */
+    int partial;              /* daemons serve that could not load every application */
     manager_state_e state;
 } manager_group_t;
 
@@ -88,6 +91,25 @@ void manager_daemon_ended(manager_t *m, manager_group_t *g, manager_daemon_t *d,
 
 /* Tells every daemon to take no more; the rest of them is killed after `limit` us. */
 void manager_group_drain(manager_group_t *g, manager_state_e state, apr_interval_time_t limit);
+
+/* Says so, once, when all daemons of the generation are ready: older ones may go. */
+void manager_barrier_pass(manager_t *m, manager_group_t *g);
+
+/* manager_partial.c: some applications cannot be loaded, and nobody else serves: says so. */
+void manager_partial_note(manager_t *m, manager_group_t *g, manager_daemon_t *d);
+
+/* A daemon has loaded everything: the partial ones are to be replaced.  Else, from time to time,
+ * lets one of them have a successor, in case the code was mended. */
+void manager_partial_review(manager_t *m, manager_group_t *g);
+
+/* A successor could not be started: those that were to be replaced stay. */
+void manager_partial_keep(manager_group_t *g);
+
+/* Says in the scoreboard that this generation could not load its applications. */
+void manager_failure_record(const manager_t *m, scoreboard_t *board);
+
+/* us to wait before the next attempt, after that many failures in a row. */
+apr_int64_t manager_backoff(apr_uint32_t failures);
 
 /* Kills those over their deadline. */
 void manager_daemons_expire(manager_t *m, manager_group_t *g);

@@ -41,7 +41,8 @@ PipelineScriptAlias /app own:application
 
 
 def ready(server):
-    return processes.wait_until(lambda: server.get("/ready").status == 200, 20 * PATIENCE)
+    """Every daemon of the first generation serves."""
+    return server.wait_log("generation 1 is ready", 20)
 
 
 def pids(server):
@@ -271,3 +272,40 @@ def test_death_of_the_parent_leaves_children_and_daemons_serving(apache):
     children = [p.pid for p in server.processes() if p.name == "apache2"]
     processes.kill_all(children)
     assert processes.wait_until(lambda: not processes.tagged(server.tag), 10 * PATIENCE)
+
+
+NEIGHBOURS = OWN.replace(
+    "PipelineScriptAlias /app own:application",
+    "PipelineScriptAlias /app steps:application\nPipelineScriptAlias /own own:application",
+)
+
+
+def test_broken_application_leaves_its_neighbours_alone(apache):
+    server = apache(NEIGHBOURS, files={"app/own.py": "raise RuntimeError('broken')\n"})
+    server.expect("PIPE0503", "PIPE0504", "PIPE0316", "PIPE0313")
+    server.wait_log("PIPE0316")
+    assert server.get("/app/pid").status == 200
+    answer = server.get("/own/pid")
+    assert answer.status == 503 and answer.header("retry-after")
+    assert "could not be started" in server.get("/ready").text
+
+    server.write("app/own.py", "from steps import application\n")  # tried again by itself
+    with Load(server, ["/app/pid"], connections=2) as load:
+        assert processes.wait_until(lambda: server.get("/own/pid").status == 200, 20 * PATIENCE)
+        assert processes.wait_until(
+            lambda: "could not" not in server.get("/ready").text, 20 * PATIENCE
+        )
+    assert load.tally.lost == 0, load.tally.notes
+    assert len(pids(server)) >= 2
+
+
+def test_broken_neighbour_does_not_replace_a_generation_that_is_whole(apache):
+    server = apache(NEIGHBOURS, files={"app/own.py": "from steps import application\n"})
+    server.expect("PIPE0503", "PIPE0311", "PIPE0313")
+    assert ready(server)
+    before = pids(server)
+    server.write("app/own.py", "raise RuntimeError('broken')\n")
+    server.graceful()
+    server.wait_log("PIPE0311")
+    assert server.get("/own/pid").status == 200
+    assert before <= pids(server)
