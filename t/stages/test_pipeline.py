@@ -62,6 +62,28 @@ def test_default_view_named_view_and_namespace_lead_to_the_same_page(site):
     assert pages[0].header("Content-Type") == "text/html; charset=utf-8"
 
 
+def test_object_that_publishes_itself_takes_names_and_has_a_default(site):
+    server = site()
+    where = "http://one.example/@@shop"
+    assert (
+        server.get("/@@shop/red/shoes", ONE).text == f"red shoes, any, 0 steps more at {where}/red"
+    )
+    answer = server.get("/@@shop?color=red", ONE)
+    assert answer.text == f"catalogue, red, 1 steps more at {where}/catalogue"
+    assert server.get("/@@shop/nothing", ONE).status == 404
+
+
+def test_skin_stays_in_the_urls_that_are_generated(site):
+    answer = site().get("/++skin++plain/welcome", ONE)
+    assert answer.text == "plain: Welcome to one at http://one.example/++skin++plain/welcome"
+
+
+def test_traversal_hooks_see_each_object_once(site):
+    server = site("PipelineStage hooks audit:hooks after=create_request types=browser")
+    answer = server.get("/sub/deep", ONE)
+    assert answer.header("X-Seen") == "Folder,Folder,Note,NotePage"
+
+
 def test_head_has_the_headers_of_get_and_no_body(site):
     server = site()
     got, head = server.get("/welcome", ONE), server.request("HEAD", "/welcome", ONE)
@@ -69,29 +91,28 @@ def test_head_has_the_headers_of_get_and_no_body(site):
     assert head.header("Content-Length") == got.header("Content-Length") == str(len(got.body))
 
 
-@pytest.mark.parametrize(
-    "path", ["/absent", "/welcome/absent", "/@@absent", "/++bogus++x", "/sub/text"]
-)
-def test_what_is_not_there_is_not_found(site, path):
-    assert site().get(path, ONE).status == 404
+def test_what_is_not_there_is_not_found(site):
+    server = site()
+    for path in ("/absent", "/welcome/absent", "/@@absent", "/++bogus++x", "/sub/text"):
+        assert server.get(path, ONE).status == 404, path
 
 
-@pytest.mark.parametrize(
-    "name", ["++vh++http:evil.example:80/++", "++etc++process", "++debug++source"]
-)
-def test_names_of_the_operator_are_refused(site, name):
-    assert site().get(f"/sub/{name}", ONE).status == 400
+def test_names_of_the_operator_are_refused(site):
+    server = site()
+    for name in ("++vh++http:evil.example:80/++", "++etc++process", "++debug++source"):
+        assert server.get(f"/sub/{name}", ONE).status == 400, name
 
 
 def test_path_that_is_not_utf_8_is_refused(site):
     assert site().get("/%ff", ONE).status == 400
 
 
-@pytest.mark.parametrize(("method", "status"), [("PUT", 405), ("DELETE", 405), ("BREW", 501)])
-def test_methods_that_pages_do_not_take(site, method, status):
-    answer = site().request(method, "/welcome", ONE)
-    assert answer.status == status
-    assert answer.header("Allow") == "GET, HEAD, POST"
+def test_methods_that_pages_do_not_take(site):
+    server = site()
+    for method, status in (("PUT", 405), ("DELETE", 405), ("BREW", 501)):
+        answer = server.request(method, "/welcome", ONE)
+        assert answer.status == status, method
+        assert answer.header("Allow") == "GET, HEAD, POST"
 
 
 def test_missing_folder_is_not_found_and_logged_once(site):
@@ -128,18 +149,18 @@ def test_request_knows_where_it_is_and_what_it_carries(site):
     assert {"zope.request", "zope.response", "zope.interaction"} <= set(answer["keys"])
 
 
-@pytest.mark.parametrize(
-    ("kind", "body", "status"),
-    [
-        ("application/x-www-form-urlencoded", b"a=1&" * 1200, 413),
-        ("application/x-www-form-urlencoded", b"a=" + b"x" * 9_000_000, 413),
+def test_form_that_is_malformed_or_too_large_is_refused(site):
+    server = site()
+    plain = "application/x-www-form-urlencoded"
+    forms = (
+        (plain, b"a=1&" * 1200, 413),
+        (plain, b"a=" + b"x" * 9_000_000, 413),
         ("multipart/form-data", b"no boundary", 400),
         ("multipart/form-data; boundary=b", b"--b\r\nbroken", 400),
-    ],
-)
-def test_form_that_is_malformed_or_too_large_is_refused(site, kind, body, status):
-    answer = site().request("POST", "/@@echo", [*ONE, ("Content-Type", kind)], body)
-    assert answer.status == status
+    )
+    for kind, body, status in forms:
+        answer = server.request("POST", "/@@echo", [*ONE, ("Content-Type", kind)], body)
+        assert answer.status == status, (kind, body[:20])
 
 
 def test_client_that_breaks_off_in_its_form_leaves_nothing_behind(site):
@@ -160,17 +181,16 @@ def test_missing_argument_is_named(site):
     assert "missing argument: kind" in answer.text
 
 
-@pytest.mark.parametrize(
-    ("kind", "status", "body"),
-    [("none", 200, b""), ("bytes", 200, b"\x00\x01"), ("iterable", 200, b"one two three")]
-    + [("response", 202, b"as the view set it")],
-)
-def test_results_of_views(site, kind, status, body):
-    answer = site().get(f"/@@result?kind={kind}", ONE)
-    assert (answer.status, answer.body) == (status, body)
-    if kind == "response":
-        assert answer.header("X-Own") == "yes"
-        assert answer.header("Set-Cookie") == "seen=1; HttpOnly; Path=/"
+def test_results_of_views(site):
+    server = site()
+    results = {"none": b"", "bytes": b"\x00\x01", "iterable": b"one two three"}
+    for kind, body in results.items():
+        answer = server.get(f"/@@result?kind={kind}", ONE)
+        assert (answer.status, answer.body) == (200, body), kind
+    answer = server.get("/@@result?kind=response", ONE)
+    assert (answer.status, answer.text) == (202, "as the view set it")
+    assert answer.header("X-Own") == "yes"
+    assert answer.header("Set-Cookie") == "seen=1; HttpOnly; Path=/"
 
 
 # ---- Transactions -----------------------------------------------------------------------------
@@ -188,22 +208,36 @@ def test_edit_is_committed_redirected_and_annotated(site):
     assert "changed" in server.get("/sub/deep", ONE).text
 
 
+def test_veto_aborts_what_is_answered_with_an_error(site):
+    server = site("PipelineZCML @TREE@/t/apps/pipeline/veto.zcml")
+    assert post(server, "/welcome/edit", {"text": "refused"}).status == 409
+    assert "Welcome" in server.get("/welcome", ONE).text
+    assert post(server, "/welcome/edit", {"text": "accepted"}).status == 303
+    assert "accepted" in server.get("/welcome", ONE).text
+
+
+def test_without_a_veto_an_error_status_is_committed(site):
+    server = site()
+    assert post(server, "/welcome/edit", {"text": "refused"}).status == 409
+    assert "refused" in server.get("/welcome", ONE).text
+
+
 def test_doomed_transaction_is_aborted_and_answered(site):
     server = site()
     assert server.get("/welcome/doomed", ONE).text == "doomed, and answered"
     assert "Welcome" in server.get("/welcome", ONE).text
 
 
-@pytest.mark.parametrize("times", [0, 1, 2])
-def test_conflict_is_retried_with_the_whole_body(site, times):
+def test_conflict_is_retried_with_the_whole_body(site):
     server = site()
-    data = secrets.token_bytes(300_000)
-    headers, body = multipart({"key": "k", "times": times}, "upload", data)
-    answer = server.request("POST", "/welcome/contend", ONE + headers, body)
-    assert answer.status == 200
-    digest = hashlib.sha256(data).hexdigest()
-    assert json.loads(answer.text) == {"digest": digest, "attempts": times + 1}
-    assert digest in server.get("/welcome", ONE).text
+    for times in (0, 1, 2):
+        data = secrets.token_bytes(300_000)
+        headers, body = multipart({"key": times, "times": times}, "upload", data)
+        answer = server.request("POST", "/welcome/contend", ONE + headers, body)
+        assert answer.status == 200
+        digest = hashlib.sha256(data).hexdigest()
+        assert json.loads(answer.text) == {"digest": digest, "attempts": times + 1}
+        assert digest in server.get("/welcome", ONE).text
 
 
 def test_conflicts_that_do_not_end_are_answered_with_retry_after(site):
@@ -245,6 +279,13 @@ def test_view_for_an_exception_that_fails_gives_a_plain_page(site):
     answer = server.get("/@@raise?what=double", ONE)
     assert answer.status == 500
     assert "Internal Server Error" in answer.text
+
+
+def test_view_that_returns_something_else_gives_an_error_page(site):
+    server = site()
+    server.expect("PIPE0640")
+    assert server.get("/@@result?kind=number", ONE).status == 500
+    assert "returned 42" in server.log()
 
 
 def test_exceptions_that_are_answers(site):

@@ -17,6 +17,16 @@ def annotations(environ):
     )
 
 
+def hooks(environ):
+    """Follows traversal, object by object."""
+    seen = environ["audit.seen"] = []
+    environ["zope.pipeline.traversal_hooks"].append(
+        lambda request, ob: seen.append(type(ob).__name__)
+    )
+    yield
+    environ["zope.response"].setHeader("X-Seen", ",".join(seen))
+
+
 def gate(environ, key="secret"):
     """Only those who know the key get any further."""
     if environ.get("HTTP_X_KEY") != key:

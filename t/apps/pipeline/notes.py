@@ -7,9 +7,10 @@ import json
 import transaction
 from persistent import Persistent
 from persistent.mapping import PersistentMapping
-from zope.interface import Interface, implementer
+from zope.interface import Interface, alsoProvides, implementer
 from zope.publisher.browser import BrowserPage, BrowserView
-from zope.publisher.interfaces import Redirect
+from zope.publisher.interfaces import NotFound, Redirect
+from zope.publisher.interfaces.browser import IBrowserPublisher, IBrowserRequest, IBrowserSkinType
 from zope.security.interfaces import Unauthorized
 from zope.traversing.browser import absoluteURL
 
@@ -38,6 +39,42 @@ class Note(Persistent):
 
     def __init__(self, text=""):
         self.text = text
+
+
+@implementer(IBrowserPublisher)
+class Shop(BrowserView):
+    """Publishes by itself: /@@shop/red/shoes takes two names; /@@shop leads to its catalogue."""
+
+    def publishTraverse(self, request, name):
+        if name == "nothing":
+            raise NotFound(self, name, request)
+        if name == "catalogue":
+            return Shelf("catalogue", self.request)
+        rest = request.getTraversalStack()
+        found = " ".join([name, *reversed(rest)])
+        request.setTraversalStack([])
+        return Shelf(found, self.request)
+
+    def browserDefault(self, request):
+        return self, ("catalogue",)
+
+
+class Shelf(BrowserPage):
+    def __call__(self, *, color="any"):
+        steps = self.request.environment["zope.pipeline.default_traversal_steps"]
+        return f"{self.context}, {color}, {steps} steps more at {self.request.getURL()}"
+
+
+class IPlain(IBrowserRequest):
+    """A skin."""
+
+
+class PlainNote(BrowserView):
+    def __call__(self):
+        return f"plain: {self.context.text} at {absoluteURL(self.context, self.request)}"
+
+
+alsoProvides(IPlain, IBrowserSkinType)
 
 
 class QuotaExceeded(Exception):
@@ -72,7 +109,11 @@ class NotePage(BrowserPage):
 class Edit(BrowserView):
     def __call__(self, text, REQUEST):
         self.context.text = text
+        if text == "refused":
+            REQUEST.response.setStatus(409)
+            return "this is not what the page should say"
         REQUEST.response.redirect(absoluteURL(self.context, REQUEST))
+        return REQUEST.response
 
 
 class Add(BrowserView):
