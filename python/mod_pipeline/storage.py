@@ -136,20 +136,56 @@ class PipelineStorage(_storage.Instance, ConflictResolvingStorage):
         return TransactionIterator(self, start or z64, stop or maxtid)
 
     def record_iternext(self, next=None):
-        """The record at the cookie *next*, an oid: (oid, tid, data, the following cookie)."""
-        start = next or z64
-        records = self._records(start, None)[:2]
-        if not records:
-            raise POSKeyError(start)
-        oid, tid, data = records[0]
-        return oid, tid, data, records[1][0] if len(records) > 1 else None
+        """The record at the cookie *next*: (oid, tid, data, the following cookie or None).
+
+        None begins with the first object, an oid with that one or the first after it. A cookie
+        stands for a place in one snapshot, and may be used again.
+        """
+        cursor = next
+        if not isinstance(cursor, RecordCursor):
+            view = snapshot_of(self)
+            cursor = RecordCursor.at(view, next or z64)
+        if cursor is None:
+            raise POSKeyError(next or z64)
+        return *cursor.record(), cursor.following()
+
+
+def snapshot_of(storage):
+    """An instance of its own for an iteration, which sees one state of the database to the end."""
+    view = storage.new_instance()
+    view.poll_invalidations()
+    return view
+
+
+class RecordCursor:
+    """A place among the current records, by oid, in a batch that was read with one wait."""
+
+    __slots__ = ("_view", "_batch", "_index")
+
+    def __init__(self, view, batch, index):
+        self._view = view
+        self._batch = batch
+        self._index = index
+
+    @classmethod
+    def at(cls, view, oid):
+        batch = view._records(oid, None)
+        return cls(view, batch, 0) if batch else None
+
+    def record(self):
+        return self._batch[self._index]
+
+    def following(self):
+        if self._index + 1 < len(self._batch):
+            return RecordCursor(self._view, self._batch, self._index + 1)
+        return RecordCursor.at(self._view, p64(u64(self.record()[0]) + 1))
 
 
 class TransactionIterator:
     """Iterates over transactions in batches, so that a large database is never in memory."""
 
     def __init__(self, storage, start, stop):
-        self._storage = storage
+        self._view = snapshot_of(storage)
         self._next = start
         self._stop = stop
         self._tids = []
@@ -159,28 +195,29 @@ class TransactionIterator:
 
     def __next__(self):
         if not self._tids and self._next is not None:
-            self._tids = self._storage._tids(self._next, self._stop)[::-1]
+            self._tids = self._view._tids(self._next, self._stop)[::-1]
             self._next = p64(u64(self._tids[0]) + 1) if self._tids else None
         if not self._tids:
             raise StorageStopIteration()
-        return RecordIterator(self._storage, self._tids.pop())
+        return RecordIterator(self._view, self._tids.pop())
 
     def close(self):
         self._tids = []
         self._next = None
+        self._view = None
 
 
 class RecordIterator(TransactionRecord):
     """One transaction; iterates over the records that it wrote and that are still current."""
 
-    def __init__(self, storage, tid):
+    def __init__(self, view, tid):
         super().__init__(tid, " ", b"", b"", b"")
-        self._storage = storage
+        self._view = view
 
     def __iter__(self):
         start = z64
         while start is not None:
-            records = self._storage._records(start, self.tid)
+            records = self._view._records(start, self.tid)
             start = p64(u64(records[-1][0]) + 1) if records else None
             for oid, tid, data in records:
                 yield DataRecord(oid, tid, data, None)

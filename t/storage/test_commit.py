@@ -347,6 +347,25 @@ def test_record_iternext_gives_every_record_once_by_oid(storage, commit):
             break
     assert found == [(n, b"%d" % n) for n in range(600)]
     assert storage.record_iternext(p64(500))[0] == p64(500)
+    with pytest.raises(POSKeyError):
+        storage.record_iternext(p64(600))
+
+
+def test_iterations_see_one_state_to_the_end(storage, commit):
+    first = commit(storage, *((p64(n), z64, b"old") for n in range(600)))
+    _, _, _, cookie = storage.record_iternext()
+    transactions_ = storage.iterator()
+    commit(storage, *((p64(n), first, b"new") for n in range(0, 600, 2)))
+    assert [record.data for record in next(transactions_)] == [b"old"] * 600
+    with pytest.raises(StopIteration):
+        next(transactions_)
+    again, count = cookie, 1
+    while cookie is not None:
+        _, _, data, cookie = storage.record_iternext(cookie)
+        assert data == b"old"
+        count += 1
+    assert count == 600
+    assert storage.record_iternext(again)[0] == p64(1)
 
 
 # Through ZODB
