@@ -349,7 +349,16 @@ def serve(port, folder, server):
     raise Problem(server.obituary())
 
 
+def require_tree():
+    """The demo is part of the source tree, not of what `make install` installs."""
+    needed = ("build/mod_pipeline.so", "build/config.mk", "t/apps/wiki/httpd.conf")
+    for part in needed:
+        if not (TREE / part).exists():
+            raise Problem(f"there is no {TREE / part}; run `make demo` in the source tree")
+
+
 def run():
+    require_tree()
     port = free_port()
     httpd, modules = apache()
     user = server_user()
