@@ -15,8 +15,8 @@ PipelineScriptAlias / bodies:application
 
 LINES = b"one\ntwo\n\nfour is longer\nlast"
 
-# Around one frame, which is what is kept in memory, and far beyond it.
-SIZES = [0, 1, 65535, 65536, 65537, 131073, 1000003]
+# Around one frame, around what is kept in memory, and far beyond it.
+SIZES = [0, 1, 65535, 65536, 65537, 1048575, 1048576, 1048577, 3000003]
 
 
 @pytest.fixture
