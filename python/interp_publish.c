@@ -16,8 +16,7 @@
 
 APLOG_USE_MODULE(pipeline);
 
-/* ---- What is looked up once -------------------------------------------------------------------
- */
+/* ---- What is looked up once ----------------------------------------------------------------- */
 
 typedef struct publish_name_t {
     const char *module;
@@ -67,8 +66,7 @@ static apr_status_t publish_find(publish_t *publish, const publish_name_t *name)
     return *field != NULL ? APR_SUCCESS : APR_EGENERAL;
 }
 
-/* ---- Start and stop ---------------------------------------------------------------------------
- */
+/* ---- Start and stop ------------------------------------------------------------------------- */
 
 static apr_status_t publish_configure(publish_t *publish, const config_group_t *group)
 {
@@ -163,8 +161,7 @@ void publish_stop(publish_t *publish)
     }
 }
 
-/* ---- Stages written in Python -----------------------------------------------------------------
- */
+/* ---- Stages written in Python --------------------------------------------------------------- */
 
 static int publish_is_generator(PyObject *callable)
 {
@@ -212,7 +209,8 @@ apr_status_t publish_callable_load(interp_t *interp, const config_stage_t *stage
     }
     made->generator = publish_is_generator(made->callable);
     made->params = publish_params(stage->params);
-    return made->generator >= 0 && made->params != NULL ? APR_SUCCESS : APR_EGENERAL;
+    made->ready = made->generator >= 0 && made->params != NULL;
+    return made->ready ? APR_SUCCESS : APR_EGENERAL;
 }
 
 void publish_callable_drop(publish_callable_t *callable)
@@ -221,8 +219,7 @@ void publish_callable_drop(publish_callable_t *callable)
     Py_CLEAR(callable->params);
 }
 
-/* ---- Exceptions -------------------------------------------------------------------------------
- */
+/* ---- Exceptions ----------------------------------------------------------------------------- */
 
 apr_status_t publish_raise(publish_run_t *py)
 {
@@ -288,8 +285,7 @@ void publish_drop(publish_run_t *py)
     }
 }
 
-/* ---- Calls ------------------------------------------------------------------------------------
- */
+/* ---- Calls ---------------------------------------------------------------------------------- */
 
 PyObject *publish_call(const publish_t *publish, const char *function, const char *format, ...)
 {

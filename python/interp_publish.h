@@ -23,6 +23,7 @@ typedef struct publish_callable_t {
     PyObject *callable; /* owned */
     PyObject *params;   /* owned: dict, the key=value pairs of the directive */
     int generator;      /* yields once: enter before it, exit behind it */
+    int ready;          /* it was loaded whole */
 } publish_callable_t;
 
 /* Names by which Python code is called or asked, in the order of publish_names. */

@@ -16,8 +16,12 @@ APLOG_USE_MODULE(pipeline);
 /* Its neighbours are served all the same; the daemon's successor will try to load it again. */
 static apr_status_t call_missing(stage_run_t *run)
 {
+    interp_thread_t *thread = run->work->thread;
+
+    interp_gil_release(thread);
     ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, run->r,
                   PIPELOGNO(0504) "%s could not be loaded, see PIPE0503", run->mount->target);
+    interp_gil_take(thread);
     apr_table_setn(run->r->headers_out, "Retry-After", CALL_RETRY_AFTER);
     return run->api->answer(run, HTTP_SERVICE_UNAVAILABLE, NULL,
                             "The application could not be loaded (PIPE0504).\n");

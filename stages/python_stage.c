@@ -16,8 +16,7 @@
 
 #include <stdlib.h>
 
-/* ---- Answers ----------------------------------------------------------------------------------
- */
+/* ---- Answers -------------------------------------------------------------------------------- */
 
 /* "404 Not Found" for 404, and for a text that text. */
 static PyObject *python_status(PyObject *status)
@@ -103,8 +102,7 @@ static apr_status_t python_answer(stage_run_t *run, PyObject *value)
     return STAGE_DONE;
 }
 
-/* ---- Generators -------------------------------------------------------------------------------
- */
+/* ---- Generators ----------------------------------------------------------------------------- */
 
 /*
  * What a generator did when it was resumed: result is what it yielded, a new reference which this
@@ -159,8 +157,7 @@ static apr_status_t python_begin(stage_run_t *run, PyObject *generator)
     return rv;
 }
 
-/* ---- Actions ----------------------------------------------------------------------------------
- */
+/* ---- Actions -------------------------------------------------------------------------------- */
 
 static apr_status_t python_enter(stage_run_t *run)
 {

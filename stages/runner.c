@@ -29,13 +29,12 @@ APLOG_USE_MODULE(pipeline);
 
 struct runner_t {
     interp_t *interp;      /* borrowed */
-    publish_t *publish;    /* owned; NULL when the group publishes no folder and has no ZCML */
+    publish_t *publish;    /* owned; NULL: nothing to publish, or it could not be started */
     apr_hash_t *servers;   /* server_rec pointer -> runner_server_t */
     apr_hash_t *callables; /* config_stage_t pointer -> publish_callable_t */
 };
 
-/* ---- Registration -----------------------------------------------------------------------------
- */
+/* ---- Registration --------------------------------------------------------------------------- */
 
 typedef struct runner_builtin_t {
     const char *name;
@@ -138,20 +137,21 @@ static int runner_register_server(const config_server_t *config, apr_pool_t *pch
     return all->nelts;
 }
 
-/* ---- The arrays of each server ----------------------------------------------------------------
- */
+/* ---- The arrays of each server -------------------------------------------------------------- */
 
 static apr_status_t runner_load(runner_t *runner, const order_stage_t *stage,
                                 const publish_callable_t **callable, apr_pool_t *pchild)
 {
     publish_callable_t *loaded =
         apr_hash_get(runner->callables, &stage->config, sizeof stage->config);
-    apr_status_t rv = APR_SUCCESS;
+    apr_status_t rv;
 
-    if (loaded == NULL) {
-        rv = publish_callable_load(runner->interp, stage->config, &loaded, pchild);
-        apr_hash_set(runner->callables, &stage->config, sizeof stage->config, loaded);
+    *callable = loaded;
+    if (loaded != NULL) {
+        return loaded->ready ? APR_SUCCESS : APR_EGENERAL;
     }
+    rv = publish_callable_load(runner->interp, stage->config, &loaded, pchild);
+    apr_hash_set(runner->callables, &stage->config, sizeof stage->config, loaded);
     if (rv != APR_SUCCESS) {
         interp_log_exception(interp_starter(runner->interp), NULL,
                              apr_psprintf(pchild,
@@ -184,29 +184,29 @@ static apr_status_t runner_chain_fill(runner_t *runner, const apr_array_header_t
     return rv;
 }
 
-static apr_status_t runner_add_server(runner_t *runner, const config_mount_t *mount,
-                                      apr_pool_t *pchild)
+static const runner_server_t *runner_add_server(runner_t *runner, const config_mount_t *mount,
+                                                apr_pool_t *pchild)
 {
+    runner_server_t *server = apr_hash_get(runner->servers, &mount->server, sizeof mount->server);
     apr_status_t rv = APR_SUCCESS;
-    runner_server_t *server;
     server_rec **key;
     int type;
 
-    if (apr_hash_get(runner->servers, &mount->server, sizeof mount->server) != NULL) {
-        return APR_SUCCESS;
+    if (server != NULL) {
+        return server;
     }
     server = apr_pcalloc(pchild, sizeof *server);
     server->places = runner_register_server(mount->config, pchild);
     for (type = 0; type < CONFIG_TYPE_COUNT && rv == APR_SUCCESS; ++type) {
         rv = runner_chain_fill(runner, mount->config->order[type], &server->chains[type], pchild);
     }
+    server->broken = rv != APR_SUCCESS;
     key = apr_pmemdup(pchild, &mount->server, sizeof mount->server);
     apr_hash_set(runner->servers, key, sizeof *key, server);
-    return rv;
+    return server;
 }
 
-/* ---- Start and stop ---------------------------------------------------------------------------
- */
+/* ---- Start and stop ------------------------------------------------------------------------- */
 
 static int runner_publishes(const config_group_t *group)
 {
@@ -220,29 +220,57 @@ static int runner_publishes(const config_group_t *group)
     return group->zcml->nelts > 0;
 }
 
+static void runner_start_publishing(runner_t *runner, apr_pool_t *pchild)
+{
+    if (publish_start(runner->interp, &runner->publish, pchild) == APR_SUCCESS) {
+        return;
+    }
+    interp_log_exception(interp_starter(runner->interp), NULL,
+                         PIPELOGNO(0600) "the publishing pipeline cannot be started");
+    publish_stop(runner->publish);
+    runner->publish = NULL;
+}
+
+static int runner_can_serve(const runner_t *runner, const runner_server_t *server,
+                            const config_mount_t *mount)
+{
+    return !server->broken && (mount->kind != CONFIG_MOUNT_ROOT || runner->publish != NULL);
+}
+
+/* A site that cannot be loaded is no reason not to serve the others of the group. */
+static apr_status_t runner_add_servers(runner_t *runner, const config_group_t *group,
+                                       apr_pool_t *pchild)
+{
+    int served = 0, i;
+
+    for (i = 0; i < group->mounts->nelts; ++i) {
+        const config_mount_t *mount = APR_ARRAY_IDX(group->mounts, i, const config_mount_t *);
+        const runner_server_t *server = runner_add_server(runner, mount, pchild);
+
+        served += runner_can_serve(runner, server, mount);
+    }
+    if (served == group->mounts->nelts) {
+        return APR_SUCCESS;
+    }
+    return served > 0 ? APR_INCOMPLETE : APR_EGENERAL;
+}
+
 apr_status_t runner_start(interp_t *interp, runner_t **runner, apr_pool_t *pchild)
 {
     const config_group_t *group = interp_group(interp);
     runner_t *made = apr_pcalloc(pchild, sizeof *made);
-    apr_status_t rv = APR_SUCCESS;
-    int i;
+    apr_status_t rv;
 
     *runner = made;
     made->interp = interp;
     made->servers = apr_hash_make(pchild);
     made->callables = apr_hash_make(pchild);
-    if (runner_publishes(group)) {
-        rv = publish_start(interp, &made->publish, pchild);
+    if (!runner_publishes(group)) {
+        return runner_add_servers(made, group, pchild);
     }
-    if (rv != APR_SUCCESS) {
-        interp_log_exception(interp_starter(interp), NULL,
-                             PIPELOGNO(0600) "the publishing pipeline cannot be started");
-    }
-    for (i = 0; i < group->mounts->nelts && rv == APR_SUCCESS; ++i) {
-        rv = runner_add_server(made, APR_ARRAY_IDX(group->mounts, i, const config_mount_t *),
-                               pchild);
-    }
-    return rv;
+    runner_start_publishing(made, pchild);
+    rv = runner_add_servers(made, group, pchild);
+    return rv == APR_SUCCESS && made->publish == NULL ? APR_INCOMPLETE : rv;
 }
 
 void runner_stop(runner_t *runner)
@@ -257,8 +285,7 @@ void runner_stop(runner_t *runner)
     }
 }
 
-/* ---- Answers of stages ------------------------------------------------------------------------
- */
+/* ---- Answers of stages ---------------------------------------------------------------------- */
 
 static apr_status_t runner_answer(stage_run_t *run, int status, const char *content_type,
                                   const char *body)
@@ -311,8 +338,7 @@ static apr_status_t runner_send_answer(stage_run_t *run)
     return rv;
 }
 
-/* ---- The walk ---------------------------------------------------------------------------------
- */
+/* ---- The walk ------------------------------------------------------------------------------- */
 
 typedef enum { RUNNER_ENTER, RUNNER_EXIT, RUNNER_ERROR } runner_action_e;
 
@@ -391,6 +417,9 @@ static apr_status_t runner_walk(stage_run_t *run)
     return reason;
 }
 
+/* Seconds, as for every 503 of a group. */
+#define RUNNER_RETRY_AFTER "5"
+
 /* Most places a server has; more are taken from the request's pool. */
 #define RUNNER_STATES_INLINE 24
 
@@ -415,6 +444,18 @@ static void runner_log_failure(const stage_run_t *run, apr_status_t reason)
                   run->work->failed);
 }
 
+/* What it misses was logged when the daemon started; a successor will try to load it again. */
+static apr_status_t runner_refuse(stage_run_t *run)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, run->r,
+                  PIPELOGNO(0605) "%s (%s:%d): the site could not be loaded, see PIPE0600 and "
+                                  "PIPE0603",
+                  run->mount->place.directive, run->mount->place.file, run->mount->place.line);
+    apr_table_setn(run->r->err_headers_out, "Retry-After", RUNNER_RETRY_AFTER);
+    runner_answer(run, HTTP_SERVICE_UNAVAILABLE, NULL, "The site could not be loaded.\n");
+    return APR_SUCCESS;
+}
+
 void runner_run(const runner_t *runner, interp_thread_t *thread, request_rec *r,
                 daemon_exchange_t *x)
 {
@@ -429,8 +470,12 @@ void runner_run(const runner_t *runner, interp_thread_t *thread, request_rec *r,
                                                                   : CONFIG_TYPE_WSGI);
     work.python.publish = runner->publish;
     work.server = apr_hash_get(runner->servers, &run.mount->server, sizeof run.mount->server);
-    runner_prepare(&run, &work, states);
-    rv = runner_walk(&run);
+    if (runner_can_serve(runner, work.server, run.mount)) {
+        runner_prepare(&run, &work, states);
+        rv = runner_walk(&run);
+    } else {
+        rv = runner_refuse(&run);
+    }
     if (rv != APR_SUCCESS && rv != STAGE_RAISED) {
         runner_log_failure(&run, rv);
     }

@@ -17,9 +17,11 @@ typedef struct runner_t runner_t;
 /*
  * Main thread, once, with the GIL, after the interpreter has started: registers the actions as
  * httpd hooks in the checked order, computes each server's arrays, loads the group's ZCML and the
- * stages written in Python, and opens its storages.  pchild owns *runner. APR_SUCCESS;
- * APR_EGENERAL: logged, with the traceback; the daemon cannot serve.  A storage that does not open
- * is logged, but no failure: its sites answer 503 until it does, others go on.
+ * stages written in Python, and opens its storages.  pchild owns *runner.
+ *
+ * APR_SUCCESS; APR_INCOMPLETE: some sites cannot be loaded, and answer 503; APR_EGENERAL: none can
+ * be.  What failed has been logged, with the traceback.  A storage that does not open is logged,
+ * but no failure: its sites answer 503 until it does, others go on.
  */
 apr_status_t runner_start(interp_t *interp, runner_t **runner, apr_pool_t *pchild);
 

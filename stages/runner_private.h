@@ -28,6 +28,7 @@ typedef struct runner_chain_t {
 /* What the runner keeps of one virtual host. */
 typedef struct runner_server_t {
     runner_chain_t chains[CONFIG_TYPE_COUNT];
+    int broken; /* a stage of it could not be loaded: its requests get 503 */
     int places; /* one more than the last place of a stage, over all types */
 } runner_server_t;
 

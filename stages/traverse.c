@@ -30,8 +30,7 @@ typedef struct traverse_t {
     int asked; /* names that the client asked for, before any default */
 } traverse_t;
 
-/* ---- Asking -----------------------------------------------------------------------------------
- */
+/* ---- Asking --------------------------------------------------------------------------------- */
 
 /* The object itself if it provides the interface, else its adapter, else NULL (exception or none).
  */
@@ -84,8 +83,7 @@ static PyObject *traverse_not_found(const traverse_t *t, PyObject *name)
     return NULL;
 }
 
-/* ---- One name ---------------------------------------------------------------------------------
- */
+/* ---- One name ------------------------------------------------------------------------------- */
 
 static PyObject *traverse_namespace(const traverse_t *t, PyObject *namespace, PyObject *name,
                                     PyObject *whole)
@@ -160,8 +158,7 @@ static PyObject *traverse_name(const traverse_t *t, PyObject *name)
     return found;
 }
 
-/* ---- The walk ---------------------------------------------------------------------------------
- */
+/* ---- The walk ------------------------------------------------------------------------------- */
 
 /* Whoever has put a hook into the environ is told of each object, once. */
 static int traverse_tell(const traverse_t *t)
@@ -221,8 +218,7 @@ static int traverse_stack(traverse_t *t)
     return rc;
 }
 
-/* ---- Where the path ends ----------------------------------------------------------------------
- */
+/* ---- Where the path ends -------------------------------------------------------------------- */
 
 /* Puts the names of a sequence on the stack. 1: there are some; 0: none; -1: an exception is set.
  */

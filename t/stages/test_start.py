@@ -22,7 +22,7 @@ BROKEN = {
 
 def unavailable(server, id_):
     """The site answers 503, and the log has one line with the id."""
-    server.expect(id_, "PIPE0201", "PIPE0311", "PIPE0313")
+    server.expect(id_, "PIPE0200", "PIPE0201", "PIPE0311", "PIPE0313")
     assert processes.wait_until(lambda: id_ in server.log(), 20)
     assert server.get("/", ONE).status == 503
     return next(line for line in server.log().splitlines() if id_ in line)
@@ -42,3 +42,24 @@ def test_stage_that_cannot_be_loaded_is_named(site, target):
     assert "PipelineStage bad" in line
     assert "httpd.conf:" in line
     assert target in line
+
+
+def partly(server, *ids):
+    """Expects the ids of a daemon that serves a part of its sites."""
+    server.expect("PIPE0316", "PIPE0605", *ids)
+    return server
+
+
+def test_site_that_cannot_be_loaded_leaves_an_application_beside_it_alone(site):
+    server = site("PipelineZCML /nowhere/site.zcml\nPipelineScriptAlias /app application:hello")
+    partly(server, "PIPE0600")
+    assert server.get("/app", ONE).text == "hello from /app"
+    answer = server.get("/", ONE)
+    assert (answer.status, answer.header("Retry-After")) == (503, "5")
+
+
+def test_host_with_a_stage_that_cannot_be_loaded_leaves_other_hosts_alone(site):
+    host = "<VirtualHost *:@PORT@>\nServerName bad.example\nPipelineStage bad nowhere:stage\n"
+    server = partly(site(f"{host}PipelineRoot / main:/one\n</VirtualHost>"), "PIPE0603")
+    assert server.get("/", [("Host", "two.example")]).status == 200
+    assert server.get("/", [("Host", "bad.example")]).status == 503
