@@ -46,8 +46,8 @@ typedef struct pipeline_interp_api_t {
      * stages' actions, loads every application of the group.  Returns without the GIL.  pchild owns
      * *interp. Statuses: APR_SUCCESS; APR_INCOMPLETE when some applications cannot be loaded, whose
      * requests are then answered with 503; APR_EGENERAL when none can be, or what all of them need
-     * cannot; APR_EINIT when the interpreter itself cannot start.  May also never return, or end the
-     * process: the manager copes.
+     * cannot; APR_EINIT when the interpreter itself cannot start.  May also never return, or end
+     * the process: the manager copes.
      */
     apr_status_t (*start)(const struct config_group_t *group, void **interp, apr_pool_t *pchild);
 

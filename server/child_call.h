@@ -35,6 +35,7 @@ typedef struct child_call_t {
     apr_int64_t queue_deadline;  /* to be claimed until then */
     apr_interval_time_t timeout; /* us without a frame from a worker that has claimed it; 0 none */
     int claimed;
+    int inlined;         /* the ticket has body in it */
     apr_uint32_t deaths; /* of daemons, when the ticket was sent */
     int client_fd;       /* -1: not to be polled (HTTP/2: a stream has none of its own) */
 
@@ -45,6 +46,7 @@ typedef struct child_call_t {
     const char *rest; /* HEAD: what is left of the head */
     apr_size_t rest_len;
     apr_int64_t credit;       /* body bytes that may be sent now */
+    apr_int64_t body_sent;    /* bytes that went over the channel */
     apr_bucket_brigade *body; /* read from the client, not sent yet; NULL before the first read */
     int body_starved;         /* the client has sent nothing more yet */
     int channel_full;         /* the last frame did not fit; wait for room */
@@ -61,12 +63,28 @@ typedef struct child_call_t {
 /* child_head.c: fills a wire head from the request; texts are borrowed from the request's pool. */
 void child_head_build(const child_call_t *call, wire_head_t *head);
 
+/*
+ * child_place.c: the instance that serves a mount now; NULL: none, and none is about to.  A request
+ * that waits looks again from time to time, and moves if it must.
+ */
+scoreboard_instance_t *child_place_choose(const config_mount_t *mount);
+
+/* True when nobody serves the instance's queue, and its loading has failed. */
+int child_place_failed(const scoreboard_instance_t *instance);
+
+/* True when the call waits at an older instance: its body is held back until a worker asks for it.
+ */
+int child_place_is_older(const child_call_t *call);
+
 /* child_send.c: the ticket with the head and, when it is at hand, the body.  OK or an HTTP status.
  */
 int child_ticket_send(child_call_t *call);
 
 /* The same ticket again, after it may have been lost.  OK or an HTTP status. */
 int child_ticket_resend(child_call_t *call);
+
+/* The ticket for the channel that the call has moved to.  OK or an HTTP status. */
+int child_ticket_move(child_call_t *call);
 
 /* Sends what can be sent now without blocking; APR_SUCCESS, or the error that ends the call. */
 apr_status_t child_pump(child_call_t *call);

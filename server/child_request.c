@@ -26,7 +26,11 @@ APLOG_USE_MODULE(pipeline);
 #define STREAM_POLL \
     10 /* ms between two looks at the body of an HTTP/2 stream, which has no socket */
 #define LOST_TICKET 200 /* ms after which a ticket is sent again if a daemon died meanwhile */
-#define RETRY_AFTER "5" /* s; what a 503 asks the client to wait */
+#define OLDER_LOOK \
+    20 /* ms after which a ticket with an older instance may have to move to the new one */
+#define CALL_MOVES \
+    (APR_OS_START_USERERR + 1) /* another instance serves now: take the ticket there */
+#define RETRY_AFTER "5"        /* s; what a 503 asks the client to wait */
 
 /* What a connection remembers: the channel it used last, whose memory is warm. */
 typedef struct child_connection_t {
@@ -46,27 +50,6 @@ int child_connection(conn_rec *c, void *csd)
 static child_connection_t *connection_memory(const request_rec *r)
 {
     return ap_get_module_config(r->connection->conn_config, &pipeline_module);
-}
-
-/* True when nobody serves the group's queue and nobody is about to. */
-static int instance_failed(const scoreboard_instance_t *instance)
-{
-    const scoreboard_t *board = instance->board;
-
-    return atomic_load(&board->live) == 0 &&
-           atomic_load(&board->failed) >= instance->last_generation;
-}
-
-/* The queue that serves this request: the group's own, or, if its new code does not load, the old
- * one. */
-static scoreboard_instance_t *instance_choose(const config_group_t *group)
-{
-    scoreboard_instance_t *instance = group->instance;
-
-    while (instance != NULL && instance_failed(instance)) {
-        instance = instance->fallback;
-    }
-    return instance;
 }
 
 static int unavailable(request_rec *r, const scoreboard_instance_t *instance)
@@ -98,13 +81,19 @@ static void call_init(child_call_t *call, request_rec *r, char *arena)
     call->r = r;
     call->mount = ap_get_module_config(r->request_config, &pipeline_module);
     group = call->mount->group;
-    call->instance = instance_choose(group);
+    call->instance = child_place_choose(call->mount);
     call->started = scoreboard_clock();
     call->queue_deadline = call->started + group->queue_timeout;
     call->timeout = group->request_timeout;
     call->client_fd = client_descriptor(r);
     call->arena = arena;
     call->answer = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+}
+
+/* us between two looks after a ticket that nobody has taken. */
+static apr_int64_t ticket_look(const child_call_t *call)
+{
+    return (child_place_is_older(call) ? OLDER_LOOK : LOST_TICKET) * 1000;
 }
 
 /* ms that poll() may sleep. */
@@ -115,8 +104,8 @@ static int wait_limit(child_call_t *call, apr_int64_t last)
 
     if (call->claimed) {
         left = call->timeout > 0 ? last + call->timeout - now : APR_INT64_MAX;
-    } else if (left > LOST_TICKET * 1000) {
-        left = LOST_TICKET * 1000;
+    } else if (left > ticket_look(call)) {
+        left = ticket_look(call);
     }
     if (call->client_fd < 0 && left > STREAM_POLL * 1000) {
         left = call->out == CHILD_OUT_BODY ? STREAM_POLL * 1000 : LOST_TICKET * 1000;
@@ -180,21 +169,33 @@ static apr_status_t response_forward(child_call_t *call)
  * ticket that nobody has claimed is sent again; if it was not lost, the second one is dropped
  * unread.
  */
-static apr_status_t ticket_watch(child_call_t *call)
+static apr_status_t ticket_watch(child_call_t *call, apr_int64_t *last)
 {
     scoreboard_instance_t *instance = call->instance;
+    const scoreboard_instance_t *place;
 
     call->claimed = scoreboard_channel_claimed(instance, call->lease.index, call->lease.req);
     if (call->claimed) {
+        *last = scoreboard_clock();
         return APR_SUCCESS;
     }
-    if (scoreboard_clock() >= call->queue_deadline || instance_failed(instance)) {
+    place = child_place_choose(call->mount);
+    if (scoreboard_clock() >= call->queue_deadline || place == NULL) {
         return APR_TIMEUP;
+    }
+    if (place != instance && call->body_sent == 0) {
+        return CALL_MOVES;
     }
     if (call->deaths != atomic_load(&instance->board->deaths)) {
         return child_ticket_resend(call) == OK ? APR_SUCCESS : APR_EGENERAL;
     }
     return APR_SUCCESS;
+}
+
+static apr_status_t answer_watch(const child_call_t *call, apr_int64_t last)
+{
+    return call->timeout > 0 && scoreboard_clock() - last >= call->timeout ? APR_TIMEUP
+                                                                           : APR_SUCCESS;
 }
 
 /* One turn: send what can be sent, sleep, take what has come. */
@@ -219,11 +220,7 @@ static apr_status_t call_turn(child_call_t *call, apr_int64_t *last)
         return call->client_gone ? APR_ECONNABORTED : APR_SUCCESS;
     }
     if (n == 0) {
-        rv = ticket_watch(call);
-        if (rv == APR_SUCCESS && call->claimed && call->timeout > 0 &&
-            scoreboard_clock() - *last >= call->timeout) {
-            rv = APR_TIMEUP;
-        }
+        rv = call->claimed ? answer_watch(call, *last) : ticket_watch(call, last);
     }
     return rv;
 }
@@ -303,30 +300,69 @@ static int call_end(child_call_t *call, apr_status_t rv)
     return call->passed ? call_cut(call, rv) : call_failed(call, rv);
 }
 
-static int call_do(child_call_t *call)
+static apr_status_t call_acquire(child_call_t *call)
 {
     child_connection_t *memory = connection_memory(call->r);
     apr_uint32_t hint = memory != NULL ? memory->hint : 0;
     apr_status_t rv =
         scoreboard_channel_acquire(call->instance, hint, call->queue_deadline, &call->lease);
-    int status;
 
     if (rv != APR_SUCCESS) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, call->r,
                       PIPELOGNO(0207) "all channels of process group %s are in use",
                       call->instance->name);
-        return HTTP_SERVICE_UNAVAILABLE;
+        return rv;
     }
     if (memory != NULL) {
         memory->hint = call->lease.index;
     }
-    status = child_ticket_send(call);
-    if (status == OK) {
-        rv = call_run(call);
-        status = call_end(call, rv);
-    }
+    return APR_SUCCESS;
+}
+
+/* Takes the ticket from an instance that serves no more to the one that does. */
+static int call_move(child_call_t *call)
+{
+    child_cancel(call);
     scoreboard_channel_release(&call->lease);
+    call->instance = child_place_choose(call->mount);
+    if (call->instance == NULL || call_acquire(call) != APR_SUCCESS) {
+        call->lease.instance = NULL;
+        return HTTP_SERVICE_UNAVAILABLE;
+    }
+    return child_ticket_move(call);
+}
+
+static int call_do(child_call_t *call)
+{
+    apr_status_t rv;
+    int status;
+
+    if (call_acquire(call) != APR_SUCCESS) {
+        return HTTP_SERVICE_UNAVAILABLE;
+    }
+    status = child_ticket_send(call);
+    while (status == OK) {
+        rv = call_run(call);
+        if (rv != CALL_MOVES) {
+            status = call_end(call, rv);
+            break;
+        }
+        status = call_move(call);
+    }
+    if (call->lease.instance != NULL) {
+        scoreboard_channel_release(&call->lease);
+    }
     return status;
+}
+
+static int place_missing(request_rec *r, const config_group_t *group)
+{
+    ap_log_rerror(
+        APLOG_MARK, APLOG_ERR, 0, r,
+        PIPELOGNO(0200) "process group %s could not load its applications, and there is no "
+                        "older generation to serve",
+        group->name);
+    return unavailable(r, group->instance);
 }
 
 int child_handle(request_rec *r)
@@ -342,14 +378,12 @@ int child_handle(request_rec *r)
     }
     call_init(&call, r, arena);
     if (call.instance == NULL) {
-        ap_log_rerror(
-            APLOG_MARK, APLOG_ERR, 0, r,
-            PIPELOGNO(0200) "process group %s could not load its applications, and there is no "
-                            "older generation to serve",
-            call.mount->group->name);
-        return unavailable(r, call.mount->group->instance);
+        return place_missing(r, call.mount->group);
     }
     status = call_do(&call);
+    if (call.instance == NULL) {
+        return place_missing(r, call.mount->group);
+    }
     if (status == HTTP_SERVICE_UNAVAILABLE) {
         (void)unavailable(r, call.instance);
     }

@@ -41,12 +41,18 @@ static apr_status_t queue_send(child_call_t *call, const struct iovec *pieces, i
         if (rv != APR_EAGAIN) {
             return rv;
         }
-        if (scoreboard_clock() >= call->queue_deadline ||
-            atomic_load(&instance->board->live) == 0) {
+        if (scoreboard_clock() >= call->queue_deadline || child_place_failed(instance)) {
             return APR_TIMEUP;
         }
         (void)poll(&room, 1, 50); /* ms; short, since the group may fail to load meanwhile */
     }
+}
+
+/* Whether the body waits until a worker asks for it: the client does, or the ticket may have to
+ * move. */
+static int is_on_demand(const child_call_t *call)
+{
+    return call->r->expecting_100 || child_place_is_older(call);
 }
 
 /* Adds what is at hand of the body to a ticket with `room` bytes left; sets the flags. */
@@ -65,7 +71,7 @@ static apr_status_t ticket_body(child_call_t *call, const wire_head_t *head, apr
         return APR_SUCCESS;
     }
     *flags |= WIRE_HAS_BODY;
-    if (call->r->expecting_100) {
+    if (is_on_demand(call)) {
         *flags |= WIRE_ON_DEMAND;
         return APR_SUCCESS;
     }
@@ -88,6 +94,9 @@ static int ticket_failed(child_call_t *call, apr_status_t rv)
         return HTTP_BAD_REQUEST;
     }
     if (rv == APR_TIMEUP) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, call->r,
+                      PIPELOGNO(0208) "the queue of process group %s is full",
+                      call->instance->name);
         return HTTP_SERVICE_UNAVAILABLE;
     }
     ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, call->r,
@@ -121,6 +130,20 @@ int child_ticket_resend(child_call_t *call)
     }
     call->deaths = atomic_load(&call->instance->board->deaths);
     return queue_send(call, &piece, 1) == APR_SUCCESS ? OK : HTTP_SERVICE_UNAVAILABLE;
+}
+
+int child_ticket_move(child_call_t *call)
+{
+    wire_header_t header;
+
+    if (!call->inlined) {
+        return child_ticket_send(call);
+    }
+    if (wire_header_decode(call->ticket, call->ticket_len, &header) != APR_SUCCESS) {
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    header_write(call, WIRE_TICKET, header.flags, call->ticket);
+    return child_ticket_resend(call);
 }
 
 /* A head that does not fit into one frame: the ticket has its first piece, the channel the rest. */
@@ -160,7 +183,8 @@ static apr_status_t ticket_short(child_call_t *call, const wire_head_t *head, co
     rv = queue_send(call, pieces, 2 + count);
     call->out = flags & WIRE_FINAL ? CHILD_OUT_CLOSED : CHILD_OUT_BODY;
     call->credit = flags & WIRE_ON_DEMAND ? 0 : CHILD_BODY_WINDOW - (apr_int64_t)taken;
-    if (taken > 0) {
+    call->inlined = taken > 0;
+    if (call->inlined) {
         child_body_sent(call, taken);
     }
     return rv;
@@ -171,7 +195,7 @@ static apr_byte_t body_flags(const child_call_t *call)
     if (!call->has_body) {
         return WIRE_FINAL;
     }
-    return call->r->expecting_100 ? WIRE_HAS_BODY | WIRE_ON_DEMAND : WIRE_HAS_BODY;
+    return is_on_demand(call) ? WIRE_HAS_BODY | WIRE_ON_DEMAND : WIRE_HAS_BODY;
 }
 
 int child_ticket_send(child_call_t *call)
@@ -197,7 +221,7 @@ int child_ticket_send(child_call_t *call)
     call->has_body = head.content_length != 0;
     call->deaths = atomic_load(&call->instance->board->deaths);
     if (size > WIRE_FRAME_MAX - WIRE_HEADER_SIZE) {
-        call->credit = call->r->expecting_100 ? 0 : CHILD_BODY_WINDOW;
+        call->credit = is_on_demand(call) ? 0 : CHILD_BODY_WINDOW;
         rv = ticket_long(call, bytes, size, body_flags(call));
     } else {
         rv = ticket_short(call, &head, bytes, size);
@@ -259,6 +283,7 @@ static apr_status_t body_piece_send(child_call_t *call)
         return rv;
     }
     call->credit -= (apr_int64_t)bytes;
+    call->body_sent += (apr_int64_t)bytes;
     child_body_sent(call, bytes);
     if (final) {
         call->out = CHILD_OUT_CLOSED;

@@ -261,7 +261,7 @@ static void daemon_ready(manager_t *m, manager_group_t *g, manager_daemon_t *d, 
     g->next_start = 0; /* it can load: the others need not wait */
     g->killed = 0;
     if (partial) {
-        manager_partial_note(m, g, d);
+        manager_partial_note(m, g);
     }
     manager_partial_review(m, g);
     manager_barrier_pass(m, g);

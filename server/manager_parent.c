@@ -35,7 +35,7 @@ APLOG_USE_MODULE(pipeline);
 #define RETAINED_KEY \
     "mod_pipeline-managers-1"     /* the number changes with the shape of what is retained */
 #define CHANNELS_MAX      256     /* by default; each costs two descriptors in every process */
-#define YOUNG             2000000 /* us: a manager that dies younger is started again with a delay */
+#define YOUNG             2000000 /* us: a manager that dies younger is started again later */
 #define DESCRIPTORS_SPARE 256     /* for httpd itself, on top of the channels */
 
 typedef struct manager_record_t {
@@ -259,6 +259,20 @@ static scoreboard_shape_t group_shape(const config_group_t *group)
     return shape;
 }
 
+/* The ids of the group's mount points, sorted; in p. */
+static void shape_mounts(const config_group_t *group, scoreboard_shape_t *shape, apr_pool_t *p)
+{
+    int count = group->mounts_by_id->nelts;
+    apr_uint64_t *ids = apr_palloc(p, (apr_size_t)(count + 1) * sizeof(*ids));
+    int i;
+
+    for (i = 0; i < count; i++) {
+        ids[i] = APR_ARRAY_IDX(group->mounts_by_id, i, const config_mount_t *)->id;
+    }
+    shape->mounts = ids;
+    shape->mount_count = (apr_uint32_t)count;
+}
+
 static int instance_find(const manager_retained_t *retained, const config_group_t *group)
 {
     int i;
@@ -305,6 +319,7 @@ static apr_status_t instance_attach(manager_retained_t *retained, config_group_t
     if (at >= 0) {
         instance = APR_ARRAY_IDX(retained->instances, at, scoreboard_instance_t *);
     } else {
+        shape_mounts(group, &shape, group->mounts_by_id->pool);
         rv = scoreboard_create(group->name, group->digest, &shape, &instance, s->process->pool);
         if (rv != APR_SUCCESS) {
             return rv;

@@ -33,9 +33,8 @@ void manager_failure_record(const manager_t *m, scoreboard_t *board)
     }
 }
 
-void manager_partial_note(manager_t *m, manager_group_t *g, manager_daemon_t *d)
+void manager_partial_note(manager_t *m, manager_group_t *g)
 {
-    (void)d;
     manager_failure_record(m, g->instance->board);
     if (!g->partial) {
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, m->server,

@@ -96,7 +96,7 @@ void manager_group_drain(manager_group_t *g, manager_state_e state, apr_interval
 void manager_barrier_pass(manager_t *m, manager_group_t *g);
 
 /* manager_partial.c: some applications cannot be loaded, and nobody else serves: says so. */
-void manager_partial_note(manager_t *m, manager_group_t *g, manager_daemon_t *d);
+void manager_partial_note(manager_t *m, manager_group_t *g);
 
 /* A daemon has loaded everything: the partial ones are to be replaced.  Else, from time to time,
  * lets one of them have a successor, in case the code was mended. */

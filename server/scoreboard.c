@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -117,6 +118,8 @@ apr_status_t scoreboard_create(const char *name, const char *digest,
     made->queue_recv = -1;
     made->child_end = apr_pcalloc(pool, shape->channels * sizeof(int));
     made->daemon_end = apr_pcalloc(pool, shape->channels * sizeof(int));
+    made->mounts = apr_pmemdup(pool, shape->mounts, shape->mount_count * sizeof(*made->mounts));
+    made->mount_count = shape->mount_count;
     rv = block_map(made, shape);
     if (rv != APR_SUCCESS) {
         apr_pool_destroy(pool);
@@ -129,6 +132,20 @@ apr_status_t scoreboard_create(const char *name, const char *digest,
     }
     *instance = made;
     return APR_SUCCESS;
+}
+
+static int id_compare(const void *left, const void *right)
+{
+    apr_uint64_t a = *(const apr_uint64_t *)left;
+    apr_uint64_t b = *(const apr_uint64_t *)right;
+
+    return (a > b) - (a < b);
+}
+
+int scoreboard_has_mount(const scoreboard_instance_t *instance, apr_uint64_t id)
+{
+    return instance->mount_count > 0 &&
+           bsearch(&id, instance->mounts, instance->mount_count, sizeof(id), id_compare) != NULL;
 }
 
 void scoreboard_destroy(scoreboard_instance_t *instance)

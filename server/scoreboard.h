@@ -129,6 +129,8 @@ typedef struct scoreboard_instance_t {
     scoreboard_channel_t *channels;
     scoreboard_process_t *processes;
     scoreboard_worker_t *workers;
+    apr_uint64_t *mounts; /* owned: ids, sorted */
+    apr_uint32_t mount_count;
     apr_size_t size; /* bytes of the shared block */
     int queue_send;  /* children put tickets in here */
     int queue_recv;  /* workers take them out here */
@@ -145,6 +147,8 @@ typedef struct scoreboard_shape_t {
     apr_uint32_t channels;
     apr_uint32_t processes;
     apr_uint32_t threads;
+    const apr_uint64_t *mounts; /* ids, sorted */
+    apr_uint32_t mount_count;
 } scoreboard_shape_t;
 
 /*
@@ -155,6 +159,9 @@ typedef struct scoreboard_shape_t {
 apr_status_t scoreboard_create(const char *name, const char *digest,
                                const scoreboard_shape_t *shape, scoreboard_instance_t **instance,
                                apr_pool_t *parent);
+
+/* True when the instance's daemons know the mount point of that id. */
+int scoreboard_has_mount(const scoreboard_instance_t *instance, apr_uint64_t id);
 
 /* Unmaps, closes and frees an instance in this process; others keep theirs. */
 void scoreboard_destroy(scoreboard_instance_t *instance);

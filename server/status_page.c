@@ -27,8 +27,8 @@ static const char page_head[] =
     "h1{font-size:1.5rem}h2{font-size:1.15rem;margin:2rem 0 .5rem}\n"
     "figure{margin:1rem 0}figcaption{color:#5a6472;font-size:.9rem}\n"
     "svg{width:100%;height:auto;background:#fff;border:1px solid #dcdfe4;border-radius:6px}\n"
-    "dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.5rem 1rem;margin:1rem 0}\n"
-    "dt{color:#5a6472;font-size:.85rem}dd{margin:0;font-variant-numeric:tabular-nums;font-weight:600}\n"
+    "dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.5rem 1rem}\n"
+    "dt{color:#5a6472;font-size:.85rem}dd{margin:0;font-variant-numeric:tabular-nums}\n"
     "ol.workers{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:4px}\n"
     "ol.workers li{padding:.1rem .5rem;border-radius:4px;background:#e3efe4;font-size:.85rem}\n"
     "ol.workers li.busy{background:#f6d8a8}ol.workers li.wait{background:#e4e6ea}\n"
@@ -162,8 +162,7 @@ static void group_write(request_rec *r, const config_group_t *group)
                status.live * status.threads);
     if (status.failed != 0) {
         ap_rprintf(
-            r,
-            "<p class=\"bad\">Generation %u could not be started; %s. The error log says why.</p>\n",
+            r, "<p class=\"bad\">Generation %u could not be started; %s. The log says why.</p>\n",
             status.failed,
             status.live > 0 ? "the older one goes on serving" : "requests are answered with 503");
     }

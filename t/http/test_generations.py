@@ -309,3 +309,45 @@ def test_broken_neighbour_does_not_replace_a_generation_that_is_whole(apache):
     server.wait_log("PIPE0311")
     assert server.get("/own/pid").status == 200
     assert before <= pids(server)
+
+
+@pytest.mark.serial
+def test_changed_configuration_waits_for_no_import_and_loses_nothing(apache):
+    """The digest changes, so there is a new queue; the old one serves until the new one can."""
+    slow = SLOW_IMPORT.format(seconds=2)
+    server = apache(OWN, files={"app/own.py": slow})
+    assert ready(server)
+    before = pids(server)
+    body = b"x" * 100_000
+    with (
+        Load(server, ["/app/pid", "/app/sleep?s=0.01"], connections=4) as load,
+        Load(server, ["/app/sleep?s=3"], connections=1) as long,
+    ):
+        for threads in (3, 1, 2):
+            server.configure(OWN.replace("threads=2", f"threads={threads}"))
+            server.graceful()
+            for _ in range(8):
+                time.sleep(0.4)
+                answer = server.request("POST", "/app/count", body=body)
+                assert answer.status == 200 and answer.text == str(len(body))
+    for tally in (load.tally, long.tally):
+        assert tally.lost == 0, tally.notes
+    assert load.tally.latency_max < 0.5 * PATIENCE, load.tally.slowest
+    assert processes.wait_until(lambda: not before & pids(server), 15 * PATIENCE)
+    assert processes.wait_until(lambda: len(server.processes("manager")) == 1, 10 * PATIENCE)
+
+
+@pytest.mark.serial
+def test_more_requests_than_the_queue_holds_wait_for_the_first_import(apache):
+    directives = OWN.replace("threads=2", "threads=2 channels=256")
+    server = apache(
+        "ThreadsPerChild 64\nMaxRequestWorkers 256\n" + directives,
+        files={"app/own.py": SLOW_IMPORT.format(seconds=3)},
+    )
+    large = [("X-Large", "v" * 6000)]
+    waiting = [server.connect(timeout=30) for _ in range(150)]
+    exchanges = [connection.begin("GET", "/app/pid", large) for connection in waiting]
+    statuses = {exchange.response().status for exchange in exchanges}
+    for connection in waiting:
+        connection.close()
+    assert statuses == {200}
