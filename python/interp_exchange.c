@@ -99,14 +99,15 @@ apr_status_t interp_exchange_send(interp_thread_t *thread, const char *data, apr
 }
 
 apr_status_t interp_exchange_file(interp_thread_t *thread, int fd, apr_int64_t offset,
-                                  apr_int64_t length)
+                                  apr_int64_t length, int last)
 {
     apr_status_t rv = APR_ECONNABORTED;
 
     Py_BEGIN_ALLOW_THREADS
     pthread_mutex_lock(&thread->lock);
     if (thread->x && !thread->ended) {
-        rv = daemon_exchange_file(thread->x, fd, offset, length);
+        rv = daemon_exchange_file(thread->x, fd, offset, length, last);
+        thread->ended = last && rv == APR_SUCCESS;
     }
     pthread_mutex_unlock(&thread->lock);
     Py_END_ALLOW_THREADS

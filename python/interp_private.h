@@ -119,7 +119,7 @@ apr_status_t interp_exchange_head(interp_thread_t *thread, const wire_response_t
 apr_status_t interp_exchange_send(interp_thread_t *thread, const char *data, apr_size_t len,
                                   interp_send_e how);
 apr_status_t interp_exchange_file(interp_thread_t *thread, int fd, apr_int64_t offset,
-                                  apr_int64_t length);
+                                  apr_int64_t length, int last);
 apr_status_t interp_exchange_finish(interp_thread_t *thread, int complete);
 
 /* ---- interp_load.c ---- */

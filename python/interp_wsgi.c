@@ -168,9 +168,9 @@ static apr_status_t wsgi_send_file(interp_response_t *response, int fd, apr_int6
     if (rv != APR_SUCCESS || response->bodiless || length <= 0) {
         return rv;
     }
-    rv = interp_exchange_file(response->thread, fd, offset, length);
     response->sent += length;
-    return rv;
+    return interp_exchange_file(response->thread, fd, offset, length,
+                                response->sent == response->head.content_length);
 }
 
 static apr_status_t wsgi_send_body(interp_response_t *response)

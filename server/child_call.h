@@ -49,6 +49,7 @@ typedef struct child_call_t {
     apr_int64_t body_sent;    /* bytes that went over the channel */
     apr_bucket_brigade *body; /* read from the client, not sent yet; NULL before the first read */
     int body_starved;         /* the client has sent nothing more yet */
+    int window_opened;        /* by the frame that was taken last */
     int channel_full;         /* the last frame did not fit; wait for room */
     int body_status;          /* HTTP status of a body that could not be read, else 0 */
 

@@ -131,12 +131,14 @@ static int call_wait(child_call_t *call, apr_int64_t last, int *channel_ready, i
     return n;
 }
 
-/* Takes in every frame that is there, as far as the arena has room. */
+/* Takes in every frame that is there, as far as the arena has room.  Behind a window there is
+ * rarely one, since the worker has only begun to wait for body. */
 static apr_status_t frames_take(child_call_t *call)
 {
     apr_status_t rv = APR_SUCCESS;
 
-    while (rv == APR_SUCCESS && call->in < CHILD_IN_COMPLETE &&
+    call->window_opened = 0;
+    while (rv == APR_SUCCESS && call->in < CHILD_IN_COMPLETE && !call->window_opened &&
            call->arena_used + WIRE_FRAME_MAX <= CHILD_ARENA) {
         char *frame = call->arena + call->arena_used;
         apr_size_t got;
@@ -151,13 +153,14 @@ static apr_status_t frames_take(child_call_t *call)
     return APR_STATUS_IS_EAGAIN(rv) || APR_STATUS_IS_EINTR(rv) ? APR_SUCCESS : rv;
 }
 
+/* A bare head waits for what follows: filters see a file together with the end of its response, and
+ * an application that fails right behind its head still gets an error page. */
 static apr_status_t response_forward(child_call_t *call)
 {
     apr_status_t rv = frames_take(call);
 
     if (rv == APR_SUCCESS && call->in != CHILD_IN_CUT &&
-        (call->in == CHILD_IN_COMPLETE || !APR_BRIGADE_EMPTY(call->answer) ||
-         (call->in == CHILD_IN_STREAMING && !call->passed))) {
+        (call->in == CHILD_IN_COMPLETE || !APR_BRIGADE_EMPTY(call->answer))) {
         rv = child_response_pass(call, 1);
     }
     call->arena_used = 0;

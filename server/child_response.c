@@ -10,6 +10,7 @@
  */
 #include "server/child_call.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -41,6 +42,19 @@ static void field_add(request_rec *r, const wire_field_t *field)
     }
 }
 
+/* httpd's own line for a status is left to httpd; another one, or that of a status it does not
+ * know, is made here. */
+static const char *status_line(request_rec *r, const wire_response_t *head)
+{
+    const char *usual = ap_get_status_line(head->status);
+
+    if (atoi(usual) == head->status &&
+        (head->reason.len == 0 || strcmp(usual + 4, head->reason.data) == 0)) {
+        return NULL;
+    }
+    return apr_psprintf(r->pool, "%03d %s", head->status, head->reason.data);
+}
+
 /* Decodes a response head into the request; *used: bytes of it, after which body bytes stand. */
 static apr_status_t head_take(child_call_t *call, const char *bytes, apr_size_t size,
                               apr_size_t *used)
@@ -61,10 +75,7 @@ static apr_status_t head_take(child_call_t *call, const char *bytes, apr_size_t 
         return rv;
     }
     r->status = head.status;
-    r->status_line = NULL;
-    if (head.reason.len > 0) {
-        r->status_line = apr_psprintf(r->pool, "%03d %s", head.status, head.reason.data);
-    }
+    r->status_line = status_line(r, &head);
     for (i = 0; i < head.field_count; i++) {
         field_add(r, &head.fields[i]);
     }
@@ -144,6 +155,7 @@ static apr_status_t window_take(child_call_t *call, const char *bytes, apr_size_
 
     if (rv == APR_SUCCESS) {
         call->credit += credit;
+        call->window_opened = 1;
     }
     return rv;
 }

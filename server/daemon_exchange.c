@@ -40,7 +40,7 @@ int daemon_exchange_cancelled(const daemon_exchange_t *x)
 
 void daemon_exchange_begin(daemon_exchange_t *x, apr_byte_t flags, const char *rest, apr_size_t len)
 {
-    x->body_at = 0;
+    x->body_next = x->body;
     x->body_len = 0;
     x->body_taken = 0;
     x->body_on_demand = flags & WIRE_ON_DEMAND;
@@ -51,17 +51,27 @@ void daemon_exchange_begin(daemon_exchange_t *x, apr_byte_t flags, const char *r
     }
 }
 
+/* Moves what is not read yet out of the way of the next frame. */
+static void body_settle(daemon_exchange_t *x)
+{
+    if (x->body_len > 0 && x->body_next != x->body) {
+        memmove(x->body, x->body_next, x->body_len);
+    }
+    x->body_next = x->body;
+}
+
+/* Alone, a frame's bytes stay where they were received; behind others, they are put there. */
 static void body_add(daemon_exchange_t *x, const char *data, apr_size_t len)
 {
-    if (x->body_at > 0) {
-        memmove(x->body, x->body + x->body_at, x->body_len);
-        x->body_at = 0;
-    }
     if (len > DAEMON_BODY_WINDOW - x->body_len) {
         x->cancelled = 1;
         return;
     }
-    memcpy(x->body + x->body_len, data, len);
+    if (x->body_len == 0) {
+        x->body_next = data;
+    } else {
+        memcpy(x->body + x->body_len, data, len);
+    }
     x->body_len += len;
 }
 
@@ -90,20 +100,28 @@ static void frame_take(daemon_exchange_t *x, apr_size_t size)
     }
 }
 
-/* Takes in one frame; block 0: only if there is one. */
-static apr_status_t exchange_receive(daemon_exchange_t *x, int block)
+/* What a receive came to, for who waits. */
+static apr_status_t received(daemon_exchange_t *x, apr_status_t rv)
 {
-    apr_size_t got;
-    apr_status_t rv = scoreboard_channel_recv(x->fd, x->in, WIRE_FRAME_MAX, block, &got, NULL);
-
-    if (rv == APR_SUCCESS) {
-        frame_take(x, got);
-    }
     if (daemon_exchange_cancelled(x)) {
         x->cancelled = 1;
         return APR_ECONNABORTED;
     }
     return APR_STATUS_IS_EAGAIN(rv) || APR_STATUS_IS_EINTR(rv) ? APR_SUCCESS : rv;
+}
+
+/* Takes in one frame; block 0: only if there is one. */
+static apr_status_t exchange_receive(daemon_exchange_t *x, int block)
+{
+    apr_size_t got;
+    apr_status_t rv;
+
+    body_settle(x);
+    rv = scoreboard_channel_recv(x->fd, x->in, WIRE_FRAME_MAX, block, &got, NULL);
+    if (rv == APR_SUCCESS) {
+        frame_take(x, got);
+    }
+    return received(x, rv);
 }
 
 /* Sends a frame of our own, taking in what comes as long as there is no room. */
@@ -218,7 +236,7 @@ apr_status_t daemon_exchange_flush(daemon_exchange_t *x)
 }
 
 apr_status_t daemon_exchange_file(daemon_exchange_t *x, int fd, apr_int64_t offset,
-                                  apr_int64_t length)
+                                  apr_int64_t length, int last)
 {
     wire_file_t file = { .offset = offset, .length = length };
     char bytes[WIRE_HEADER_SIZE + WIRE_FILE_SIZE];
@@ -228,9 +246,16 @@ apr_status_t daemon_exchange_file(daemon_exchange_t *x, int fd, apr_int64_t offs
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    header_write(x, WIRE_FILE, 0, bytes);
+    header_write(x, WIRE_FILE, last ? WIRE_FINAL : 0, bytes);
     wire_file_encode(&file, bytes + WIRE_HEADER_SIZE);
-    return exchange_send(x, &piece, 1, fd);
+    if (last) {
+        scoreboard_channel_finishing(x->instance, x->channel, x->req, x->worker);
+    }
+    rv = exchange_send(x, &piece, 1, fd);
+    if (last) {
+        x->state = EXCHANGE_DONE;
+    }
+    return rv;
 }
 
 static apr_status_t end_send(daemon_exchange_t *x, apr_byte_t flags)
@@ -318,10 +343,9 @@ apr_status_t daemon_exchange_read(daemon_exchange_t *x, char *buffer, apr_size_t
         }
     }
     *got = len < x->body_len ? len : x->body_len;
-    memcpy(buffer, x->body + x->body_at, *got);
-    x->body_at += *got;
+    memcpy(buffer, x->body_next, *got);
+    x->body_next += *got;
     x->body_len -= *got;
-    x->body_at = x->body_len == 0 ? 0 : x->body_at;
     x->body_taken += *got;
     return window_open(x);
 }

@@ -56,9 +56,12 @@ PIPELINE_EXPORT apr_status_t daemon_exchange_write(daemon_exchange_t *x, const c
 /* Sends what is held back now. */
 PIPELINE_EXPORT apr_status_t daemon_exchange_flush(daemon_exchange_t *x);
 
-/* Sends a part of a file by its descriptor, which stays the caller's. */
+/*
+ * Sends a part of a file by its descriptor, which stays the caller's.  last: the response ends with
+ * it, as by finish(); the child then has the whole response at once, and can answer a Range.
+ */
 PIPELINE_EXPORT apr_status_t daemon_exchange_file(daemon_exchange_t *x, int fd, apr_int64_t offset,
-                                                  apr_int64_t length);
+                                                  apr_int64_t length, int last);
 
 /* Ends the response; complete 0: the client is shown that it is cut.  Called once; later calls
  * return APR_SUCCESS and do nothing. */

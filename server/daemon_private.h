@@ -50,9 +50,9 @@ struct daemon_exchange_t {
     int status; /* of the response, 0 none yet */
     int cancelled;
     exchange_body_e body_state;
-    int body_on_demand; /* the child sends it once it is asked to */
-    char *body;         /* DAEMON_BODY_WINDOW bytes, of the worker */
-    apr_size_t body_at;
+    int body_on_demand;    /* the child sends it once it is asked to */
+    char *body;            /* DAEMON_BODY_WINDOW bytes, of the worker */
+    const char *body_next; /* what is not read yet: in body, or in `in` */
     apr_size_t body_len;
     apr_size_t body_taken; /* read by the application, and not told to the child */
     char *in;              /* WIRE_FRAME_MAX bytes, of the worker */

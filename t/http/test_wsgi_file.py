@@ -61,6 +61,14 @@ def test_head_of_a_file_has_its_length_and_no_body(server):
         assert connection.get("/part").body == CONTENT[10:30]
 
 
+def test_range_of_a_file_is_cut_out_by_httpd(server):
+    with server.connect() as connection:
+        for _ in range(20):
+            response = connection.get("/whole", [("Range", "bytes=5-14")])
+            assert (response.status, response.body) == (206, CONTENT[5:15])
+            assert response.header("content-range") == f"bytes 5-14/{len(CONTENT)}"
+
+
 def test_file_shorter_than_its_length_never_looks_whole(server):
     server.expect("PIPE0515", "PIPE0206", "PIPE0202")
     try:
