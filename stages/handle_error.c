@@ -68,9 +68,9 @@ static int handle_error_call(stage_run_t *run, PyObject *target, int is_page)
     apr_status_t rv = transaction_begin(run);
 
     if (rv == APR_SUCCESS) {
-        result = marshal_call(py->publish, target, py->request);
         response = PyObject_GetAttrString(py->request, "response");
-        if (result != NULL && response != NULL) {
+        result = response != NULL ? marshal_call(py->publish, target, py->request) : NULL;
+        if (result != NULL) {
             done = is_page && result != response
                        ? PyObject_CallMethod(response, "setResult", "O", result)
                        : Py_NewRef(Py_None);
