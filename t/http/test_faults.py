@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes that die, clients that leave: everybody else is served, and nothing is left behind."""
 
+import contextlib
 import os
 import random
 import re
@@ -40,10 +41,8 @@ def status(server):
 
 
 def kill(pid):
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def test_request_of_a_killed_daemon_gets_502_and_the_next_is_served(apache):
@@ -175,7 +174,8 @@ def test_nobody_free_within_queue_timeout_is_503_with_retry_after(apache):
         assert processes.wait_until(lambda: status(server)["Busy"] == 1, 5)
         begun = time.monotonic()
         answer = server.get("/app/pid")
-        assert answer.status == 503 and answer.header("retry-after")
+        assert answer.status == 503
+        assert answer.header("retry-after")
         assert 0.9 < time.monotonic() - begun < 2 * PATIENCE
         assert holding.head().status == 200
 

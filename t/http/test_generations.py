@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graceful, restart and stop: nothing is lost, nobody waits, and what cannot load changes nothing."""
+"""Graceful, restart, stop: nothing is lost, nobody waits, what cannot load changes nothing."""
 
 import os
 import signal
@@ -109,7 +109,8 @@ def test_code_that_cannot_be_imported_leaves_the_old_serving(apache):
     assert server.get("/app/pid").status == 200
     assert int(server.get("/app/pid").text) in before
     answer = server.get("/ready")
-    assert answer.status == 200 and "generation 2 could not be started" in answer.text
+    assert answer.status == 200
+    assert "generation 2 could not be started" in answer.text
     assert "SyntaxError" in server.wait_log("PIPE0503")
 
     server.write("app/own.py", "from steps import application\n")
@@ -198,7 +199,8 @@ def test_graceful_stop_finishes_what_was_begun(apache):
     time.sleep(0.5)
     server.graceful_stop()
     asking.join()
-    assert answers[0].status == 200 and answers[0].text == "slept"
+    assert answers[0].status == 200
+    assert answers[0].text == "slept"
 
 
 def test_restart_serves_again(apache):
@@ -286,7 +288,8 @@ def test_broken_application_leaves_its_neighbours_alone(apache):
     server.wait_log("PIPE0316")
     assert server.get("/app/pid").status == 200
     answer = server.get("/own/pid")
-    assert answer.status == 503 and answer.header("retry-after")
+    assert answer.status == 503
+    assert answer.header("retry-after")
     assert "could not be started" in server.get("/ready").text
 
     server.write("app/own.py", "from steps import application\n")  # tried again by itself
@@ -329,7 +332,8 @@ def test_changed_configuration_waits_for_no_import_and_loses_nothing(apache):
             for _ in range(8):
                 time.sleep(0.4)
                 answer = server.request("POST", "/app/count", body=body)
-                assert answer.status == 200 and answer.text == str(len(body))
+                assert answer.status == 200
+                assert answer.text == str(len(body))
     for tally in (load.tally, long.tally):
         assert tally.lost == 0, tally.notes
     assert load.tally.latency_max < 0.5 * PATIENCE, load.tally.slowest
