@@ -9,21 +9,12 @@ import time
 
 import pytest
 
+from t.http.sites import steps
 from t.support import processes
 from t.support.apache import self_signed_certificate
 from t.support.environment import PATIENCE
 
-STEPS = """
-PipelineDaemonProcess site processes=2 threads=2 python-path=@TREE@/t/apps/processes
-PipelineProcessGroup site
-PipelineScriptAlias /app steps:application
-<Location /ready>
-    SetHandler pipeline-ready
-</Location>
-<Location /status>
-    SetHandler pipeline-status
-</Location>
-"""
+STEPS = steps("processes=2 threads=2")
 MB = 1 << 20
 
 

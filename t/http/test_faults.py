@@ -10,27 +10,15 @@ import time
 
 import pytest
 
+from t.http.sites import steps
 from t.support import client, processes
 from t.support.environment import PATIENCE
 from t.support.load import Load
 
-STEPS = """
-PipelineDaemonProcess site processes=@PROCESSES@ threads=@THREADS@ channels=24 \
-    python-path=@TREE@/t/apps/processes
-PipelineProcessGroup site
-PipelineScriptAlias /app steps:application
-<Location /ready>
-    SetHandler pipeline-ready
-</Location>
-<Location /status>
-    SetHandler pipeline-status
-</Location>
-"""
 
-
-def site(apache, number=4, threads=1, **options):
-    directives = STEPS.replace("@PROCESSES@", str(number)).replace("@THREADS@", str(threads))
-    server = apache(directives, **options)
+def site(apache, number=4, threads=1, options="channels=24"):
+    """A running site whose daemons serve."""
+    server = apache(steps(f"processes={number} threads={threads} {options}"))
     assert processes.wait_until(lambda: server.get("/ready").status == 200, 20 * PATIENCE)
     return server
 
@@ -165,10 +153,8 @@ def test_request_whose_client_left_while_it_waited_is_not_run(apache):
 
 
 def test_nobody_free_within_queue_timeout_is_503_with_retry_after(apache):
-    directives = STEPS.replace("@PROCESSES@", "1").replace("@THREADS@", "1 queue-timeout=1")
-    server = apache(directives)
+    server = site(apache, number=1, options="queue-timeout=1")
     server.expect("PIPE0201")
-    assert processes.wait_until(lambda: server.get("/ready").status == 200, 20 * PATIENCE)
     with server.connect() as busy:
         holding = busy.begin("GET", "/app/sleep?s=3")
         assert processes.wait_until(lambda: status(server)["Busy"] == 1, 5)
@@ -181,9 +167,7 @@ def test_nobody_free_within_queue_timeout_is_503_with_retry_after(apache):
 
 
 def test_more_requests_than_channels_wait_their_turn(apache):
-    directives = STEPS.replace("channels=24", "channels=4")
-    server = apache(directives.replace("@PROCESSES@", "2").replace("@THREADS@", "1"))
-    assert processes.wait_until(lambda: server.get("/ready").status == 200, 20 * PATIENCE)
+    server = site(apache, number=2, options="channels=4")
     with Load(server, ["/app/sleep?s=0.01"], connections=12) as load:
         time.sleep(3)
     assert load.tally.lost == 0, load.tally.notes
@@ -191,9 +175,7 @@ def test_more_requests_than_channels_wait_their_turn(apache):
 
 
 def test_a_worker_that_does_not_answer_is_504(apache):
-    directives = STEPS.replace("@PROCESSES@", "2").replace("@THREADS@", "1 request-timeout=1")
-    server = apache(directives)
+    server = site(apache, number=2, options="request-timeout=1")
     server.expect("PIPE0205")
-    assert processes.wait_until(lambda: server.get("/ready").status == 200, 20 * PATIENCE)
     assert server.get("/app/sleep?s=3").status == 504
     assert server.get("/app/pid").status == 200

@@ -8,21 +8,12 @@ import time
 
 import pytest
 
+from t.http.sites import steps
 from t.support import client, processes
 from t.support.environment import PATIENCE
 from t.support.load import Load
 
-STEPS = """
-PipelineDaemonProcess site processes=4 threads=1 python-path=@TREE@/t/apps/processes
-PipelineProcessGroup site
-PipelineScriptAlias /app steps:application
-<Location /ready>
-    SetHandler pipeline-ready
-</Location>
-<Location /status>
-    SetHandler pipeline-status
-</Location>
-"""
+STEPS = steps()
 
 SLOW_IMPORT = """\
 import time
@@ -30,14 +21,7 @@ time.sleep({seconds})
 from steps import application
 """
 
-OWN = """
-PipelineDaemonProcess site processes=2 threads=2 python-path=@TREE@/t/apps/processes:@ROOT@/app
-PipelineProcessGroup site
-PipelineScriptAlias /app own:application
-<Location /ready>
-    SetHandler pipeline-ready
-</Location>
-"""
+OWN = steps("processes=2 threads=2", path="@ROOT@/app:", target="own:application")
 
 
 def ready(server):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of processes ask for: who answers, slowly, in parts, or not at all."""
 
+import json
 import os
 import signal
 import time
@@ -54,6 +55,28 @@ def _body(environ, query):
     yield b"x" * int(query["n"][0])
 
 
+def _identity(environ, query):
+    """Who this process is, what it may become again, and how it makes files."""
+    regained = False
+    try:
+        os.setuid(0)
+        regained = True
+    except PermissionError:
+        pass
+    umask = os.umask(0)
+    os.umask(umask)
+    told = {
+        "uids": os.getresuid(),
+        "gids": os.getresgid(),
+        "groups": sorted(os.getgroups()),
+        "regained": regained,
+        "umask": umask,
+        "home": os.getcwd(),
+        "lang": os.environ.get("LANG"),
+    }
+    yield json.dumps(told).encode()
+
+
 STEPS = {
     "/pid": _pid,
     "/sleep": _sleep,
@@ -63,6 +86,7 @@ STEPS = {
     "/count": _count,
     "/endless": _endless,
     "/body": _body,
+    "/identity": _identity,
 }
 
 
