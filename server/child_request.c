@@ -257,6 +257,10 @@ static int call_failed(child_call_t *call, apr_status_t rv)
         return call->body_status;
     }
     if (!scoreboard_channel_claimed(call->instance, call->lease.index, call->lease.req)) {
+        if (child_place_choose(call->mount) == NULL) {
+            call->instance = NULL; /* while it waited the loading failed */
+            return HTTP_SERVICE_UNAVAILABLE;
+        }
         ap_log_rerror(
             APLOG_MARK, APLOG_ERR, 0, r,
             PIPELOGNO(0201) "no worker of process group %s took the request within %" APR_TIME_T_FMT
