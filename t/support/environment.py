@@ -90,7 +90,7 @@ def publish():
     if readable_by_server(ROOT):
         return ROOT
     tree = public_folder("mod_pipeline-tree-")
-    for part in (ROOT / ".venv", venv(ROOT), BUILD / "lib", ROOT / "t" / "apps"):
+    for part in {ROOT / ".venv", venv(ROOT), BUILD / "lib", ROOT / "t" / "apps"}:
         if part.exists():
             _copy(part, tree / part.relative_to(ROOT))
     for path in BUILD.glob("*.so"):
