@@ -6,7 +6,7 @@
  * has one entry for an oid; every conflict's committed state is owned by the spool, and its data
  * belongs to the entry of the same oid.
  */
-#include "spool.h"
+#include "storage/spool.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -86,7 +86,10 @@ void spool_sort(spool_t *spool)
             kept--;
             storage_state_release(spool->entries[kept].state);
         }
-        spool->entries[kept++] = spool->entries[i];
+        spool->entries[kept] = spool->entries[i];
+        /* The next store comes after all of these, however many were dropped. */
+        spool->entries[kept].order = kept;
+        kept++;
     }
     spool->count = kept;
     spool->sorted = 1;

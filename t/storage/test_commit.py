@@ -56,6 +56,19 @@ def test_conflict_is_resolved_from_the_snapshot_of_another_process(open_storage,
     assert zodb_unpickle(data)._value == 111
 
 
+def test_conflict_of_an_object_stored_after_others_were_stored_often_is_resolved(storage, commit):
+    first = commit(storage, (OID, z64, counter(1)))
+    commit(storage, (OID, first, counter(11)))
+    txn = TransactionMetaData()
+    storage.tpc_begin(txn)
+    for _ in range(3):
+        storage.store(p64(2), z64, b"other", "", txn)
+    storage.store(OID, first, counter(101), "", txn)
+    assert storage.tpc_vote(txn) == [OID]
+    storage.tpc_finish(txn)
+    assert zodb_unpickle(storage.load(OID)[0])._value == 111
+
+
 def test_unresolved_conflict_names_object_serials_and_class(storage, commit):
     first = commit(storage, (OID, z64, counter(1, PCounter2)))
     second = commit(storage, (OID, first, counter(2, PCounter2)))

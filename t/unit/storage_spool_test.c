@@ -65,6 +65,25 @@ static void test_store_after_a_sort_replaces(void **state)
     spool_free(&spool);
 }
 
+/* Sorting has dropped two entries, so there are fewer than had come before the one replaced. */
+static void test_store_after_a_sort_that_dropped_entries_replaces(void **state)
+{
+    spool_t spool = { 0 };
+
+    (void)state;
+    store(&spool, 2, 1, "two");
+    store(&spool, 2, 1, "two again");
+    store(&spool, 2, 1, "two at last");
+    store(&spool, 1, 1, "one");
+    spool_sort(&spool);
+    store(&spool, 1, 7, "resolved");
+    spool_sort(&spool);
+    assert_int_equal(spool.count, 2);
+    assert_entry(spool_find(&spool, 1), 1, 7, "resolved");
+    assert_entry(spool_find(&spool, 2), 2, 1, "two at last");
+    spool_free(&spool);
+}
+
 static void test_many_entries_of_many_objects(void **state)
 {
     spool_t spool = { 0 };
@@ -113,6 +132,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_entries_are_sorted_and_the_last_store_wins),
         cmocka_unit_test(test_store_after_a_sort_replaces),
+        cmocka_unit_test(test_store_after_a_sort_that_dropped_entries_replaces),
         cmocka_unit_test(test_many_entries_of_many_objects),
         cmocka_unit_test(test_conflicts_name_both_sides),
     };
