@@ -3,7 +3,8 @@
  * backend.h - what a kind of database does for the storage: one vtable, one connection object.
  *
  * Implemented by sqlite.c; called by the conn_, poll_ and commit_ files, by the thread that holds
- * the lease on the connection, and by no two at once. Every call but disconnect may wait.
+ * the lease on the connection, and by no two at once. Every call may wait, and so may the end of a
+ * connection's pool, which closes it.
  *
  * A connection is idle, in a snapshot (reads only), or locked (it holds the database's commit lock,
  * and reads what is committed and what it wrote). A failed call leaves text in error; if it also
@@ -12,11 +13,15 @@
 #ifndef STORAGE_BACKEND_H
 #define STORAGE_BACKEND_H
 
-#include "cache.h"
-#include "state.h"
-#include "uri.h"
+#include "storage/cache.h"
+#include "storage/state.h"
+#include "storage/uri.h"
 
+/* Bytes of a message: a database's name and a sentence of its library. Longer ones are cut. */
 #define BACKEND_ERROR_SIZE 400
+
+/* So many oids belong to one value of the sequence, as RelStorage has it. */
+#define BACKEND_OID_RANGE 16
 
 typedef struct backend_t backend_t;
 
@@ -70,7 +75,8 @@ struct backend_t {
     apr_status_t (*count)(backend_conn_t *conn, apr_uint64_t *pcount);
     apr_status_t (*size)(backend_conn_t *conn, apr_uint64_t *pbytes);
 
-    /* Any phase. Value n of the sequence stands for the oids 16n-15 to 16n. Take `ranges` values;
+    /* Any phase. Value n of the sequence stands for the BACKEND_OID_RANGE oids up to n times
+     * that. Take `ranges` values;
      * *plast is the last of them. */
     apr_status_t (*oid_grant)(backend_conn_t *conn, unsigned int ranges, apr_uint64_t *plast);
 

@@ -7,9 +7,8 @@
  * twice as many ranges each time. What is left of a stock is lost with its instance, as in
  * RelStorage.
  */
-#include "storage_private.h"
+#include "storage/storage_private.h"
 
-#define RANGE 16
 /* At most this many ranges at once: 512 oids cost one wait, and few are lost. */
 #define MAX_RANGES 32
 
@@ -49,11 +48,11 @@ static apr_status_t take_ranges(storage_conn_t *conn, backend_conn_t *connection
     if (rv != APR_SUCCESS) {
         return conn_fail_from(conn, rv, connection);
     }
-    if (last < ranges || last > APR_INT64_MAX / RANGE) {
+    if (last < ranges || last > APR_INT64_MAX / BACKEND_OID_RANGE) {
         return conn_fail(conn, STORAGE_RANGE, "the sequence of oids is damaged or used up");
     }
-    conn->oid_next = (last - ranges) * RANGE + 1;
-    conn->oid_last = last * RANGE;
+    conn->oid_next = (last - ranges) * BACKEND_OID_RANGE + 1;
+    conn->oid_last = last * BACKEND_OID_RANGE;
     conn->oid_ranges = ranges < MAX_RANGES ? ranges * 2 : ranges;
     note_safe(conn->storage, conn->oid_last);
     return APR_SUCCESS;
@@ -90,11 +89,13 @@ apr_status_t conn_oid_seen(storage_conn_t *conn, backend_conn_t *leased, storage
     if (oid <= atomic_load(&conn->storage->oids_safe)) {
         return APR_SUCCESS;
     }
-    rv = leased->backend->oid_raise(leased, (oid + RANGE - 1) / RANGE, &now);
+    rv =
+        leased->backend->oid_raise(leased, (oid + BACKEND_OID_RANGE - 1) / BACKEND_OID_RANGE, &now);
     if (rv != APR_SUCCESS) {
         return conn_fail_from(conn, rv, leased);
     }
-    note_safe(conn->storage, now > APR_INT64_MAX / RANGE ? APR_INT64_MAX : now * RANGE);
+    note_safe(conn->storage,
+              now > APR_INT64_MAX / BACKEND_OID_RANGE ? APR_INT64_MAX : now * BACKEND_OID_RANGE);
     if (conn->oid_next <= oid && oid <= conn->oid_last) {
         conn->oid_next = oid + 1;
     }

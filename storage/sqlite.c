@@ -11,12 +11,13 @@
  *      Locked: it has also run LOCK, so no other process or connection can write.
  *   2. Every statement is reset when its function returns; a transaction can always end.
  *   3. Statements are prepared once per connection, and every value in them is bound.
- *   4. The file of oids is opened when first needed, and never inside main's transaction.
+ *   4. The file of oids is opened when first needed, by a handle of its own: no transaction of main
+ *      has a part in its transactions, and each of these ends in the function that began it.
  *
  *   idle --snapshot--> snapshot --lock(1)--> locked --commit--> idle
  *   idle --lock(0)--> locked        snapshot, locked --rollback--> idle
  */
-#include "backend.h"
+#include "storage/backend.h"
 
 #include <apr_file_io.h>
 #include <apr_strings.h>
@@ -82,7 +83,7 @@ typedef enum statement_e {
     COUNT,
     SIZE,
     MAX_OID,
-    OIDS_BEGIN,
+    OIDS_BEGIN, /* from here on, of the file of oids */
     OIDS_FIRST,
     OIDS_COMMIT,
     OIDS_ROLLBACK,
@@ -189,18 +190,30 @@ static int wait_for_lock(void *data, int attempt)
     return 1;
 }
 
-static apr_status_t disconnect(void *data)
+/* Closes a file with its statements, from first on; SQLite keeps one open that still has some. */
+static void close_file(sqlite_conn_t *c, sqlite3 **pdb, statement_e first, statement_e end)
 {
-    sqlite_conn_t *c = data;
     int i;
 
-    for (i = 0; i < STATEMENT_COUNT; i++) {
+    for (i = (int)first; i < (int)end; i++) {
         sqlite3_finalize(c->statements[i]);
         c->statements[i] = NULL;
     }
-    sqlite3_close(c->oids);
-    sqlite3_close(c->main);
-    c->oids = c->main = NULL;
+    sqlite3_close(*pdb);
+    *pdb = NULL;
+}
+
+static void close_oids(sqlite_conn_t *c)
+{
+    close_file(c, &c->oids, OIDS_BEGIN, STATEMENT_COUNT);
+}
+
+static apr_status_t disconnect(void *data)
+{
+    sqlite_conn_t *c = data;
+
+    close_oids(c);
+    close_file(c, &c->main, BEGIN, OIDS_BEGIN);
     return APR_SUCCESS;
 }
 
@@ -428,6 +441,8 @@ static apr_status_t column_state(sqlite3_stmt *stmt, int column, storage_oid_t o
     size = (apr_size_t)sqlite3_column_bytes(stmt, column);
     *pstate = state_create(oid, tid, size);
     if (!*pstate || (!data && size)) {
+        storage_state_release(*pstate);
+        *pstate = NULL;
         return APR_ENOMEM;
     }
     if (size) {
@@ -562,7 +577,7 @@ static apr_status_t create_oids(sqlite_conn_t *c)
                  "(zoid INTEGER PRIMARY KEY NOT NULL)");
     }
     if (rv == APR_SUCCESS) {
-        rv = run_number(c, OIDS_FIRST, (highest + 15) / 16, NULL);
+        rv = run_number(c, OIDS_FIRST, (highest + BACKEND_OID_RANGE - 1) / BACKEND_OID_RANGE, NULL);
     }
     if (rv == APR_SUCCESS) {
         rv = run_plain(c, OIDS_COMMIT);
@@ -587,8 +602,7 @@ static apr_status_t open_oids(sqlite_conn_t *c)
         rv = create_oids(c);
     }
     if (rv != APR_SUCCESS) {
-        sqlite3_close(c->oids);
-        c->oids = NULL;
+        close_oids(c);
     }
     return rv;
 }

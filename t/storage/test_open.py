@@ -163,3 +163,16 @@ def test_connections_are_shared_and_bounded(open_storage):
     assert instances[2].poll_invalidations() == []
     for instance in instances:
         instance.release()
+
+
+def test_file_of_oids_that_is_refused_is_not_kept_locked(storage, folder):
+    file = sqlite3.connect(folder / "oids.sqlite3", isolation_level=None)
+    file.execute("CREATE TABLE new_oid (other INTEGER PRIMARY KEY CHECK (other > 5))")
+    with pytest.raises(StorageError, match="CHECK constraint failed"):
+        storage.new_oid()
+    file.execute("PRAGMA busy_timeout = 0")
+    file.execute("BEGIN IMMEDIATE")
+    file.execute("DROP TABLE new_oid")
+    file.execute("COMMIT")
+    file.close()
+    assert storage.new_oid() == p64(1)
