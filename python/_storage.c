@@ -6,12 +6,13 @@
  * module keeps no object outside its state, so that every interpreter has its own. Functions here
  * run with the GIL held, and give it up around every call of the library that waits.
  */
-#include "_storage.h"
+#include "python/_storage.h"
 
 #include <apr_general.h>
 
 #include <string.h>
 
+/* Bytes of a message of storage_open(): a database's name and a sentence; longer ones are cut. */
 #define MESSAGE_SIZE 512
 
 /* ---- Conversions and exceptions ---- */
@@ -156,18 +157,26 @@ static void raise_read_conflict(instance_t *self)
     Py_XDECREF(args);
 }
 
-PyObject *storage_raise(instance_t *self, apr_status_t rv, storage_oid_t oid)
+PyObject *storage_raise_status(const module_state_t *state, apr_status_t rv)
 {
     char buffer[120];
-    const char *text = self->conn ? storage_conn_error(self->conn) : "";
+
+    PyErr_SetString(exception_of(state, rv), storage_strerror(rv, buffer, sizeof(buffer)));
+    return NULL;
+}
+
+PyObject *storage_raise(instance_t *self, apr_status_t rv, storage_oid_t oid)
+{
+    const char *text = storage_conn_error(self->conn);
 
     if (rv == STORAGE_MISSING) {
         raise_missing(self->state, oid);
     } else if (rv == STORAGE_READ_CONFLICT) {
         raise_read_conflict(self);
+    } else if (*text) {
+        PyErr_SetString(exception_of(self->state, rv), text);
     } else {
-        PyErr_SetString(exception_of(self->state, rv),
-                        *text ? text : storage_strerror(rv, buffer, sizeof(buffer)));
+        storage_raise_status(self->state, rv);
     }
     return NULL;
 }
@@ -354,9 +363,8 @@ static int module_exec(PyObject *module)
         return -1;
     }
     state->resolve_name = PyUnicode_InternFromString("tryToResolveConflict");
-    state->no_bytes = PyBytes_FromStringAndSize(NULL, 0);
-    if (!state->resolve_name || !state->no_bytes || !import_exceptions(state) ||
-        !make_retry_error(state, module) || !make_types(state, module)) {
+    if (!state->resolve_name || !import_exceptions(state) || !make_retry_error(state, module) ||
+        !make_types(state, module)) {
         return -1;
     }
     return 0;
@@ -390,7 +398,6 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->storage_error);
     Py_CLEAR(state->retry_error);
     Py_CLEAR(state->resolve_name);
-    Py_CLEAR(state->no_bytes);
     return 0;
 }
 

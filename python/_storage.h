@@ -11,7 +11,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "_storage_turn.h"
+#include "python/_storage_turn.h"
 #include "storage/storage.h"
 
 /* The state of one import of the module. */
@@ -24,7 +24,6 @@ typedef struct module_state_t {
     PyObject *storage_error, *retry_error;
 
     PyObject *resolve_name; /* owned: "tryToResolveConflict" */
-    PyObject *no_bytes;     /* owned: b"" */
 } module_state_t;
 
 /* A storage_t: made by open(), shared by its instances. */
@@ -75,8 +74,13 @@ PyObject *storage_tpc_finish(PyObject *object, PyObject *const *args, Py_ssize_t
 PyObject *storage_tpc_abort(PyObject *object, PyObject *transaction);
 PyObject *storage_tpc_transaction(PyObject *object, PyObject *unused);
 
-/* Raise what belongs to a status; returns NULL. oid: for STORAGE_MISSING. */
+/* Raise what belongs to a status that the library has just answered on this instance, with its
+ * message; returns NULL. oid: for STORAGE_MISSING. The instance has been entered. */
 PyObject *storage_raise(instance_t *self, apr_status_t rv, storage_oid_t oid);
+
+/* The same with the status's own sentence, for what the extension itself refuses: the instance's
+ * message may be that of an older failure, or in another thread's hands. Needs no entering. */
+PyObject *storage_raise_status(const module_state_t *state, apr_status_t rv);
 
 /* Begin and end the use of an instance, waiting without the GIL for another thread's to end.
  * Entering fails, with an exception set, if the instance is released. */

@@ -11,7 +11,7 @@
  * The GIL is given up around vote, finish, abort and everything else that waits. Conflicts are
  * resolved by Python, with the database's commit lock held and the GIL taken.
  */
-#include "_storage.h"
+#include "python/_storage.h"
 
 /* Whether this is the transaction under way. Without one, a read-only storage says why. */
 static int check_transaction(instance_t *self, PyObject *transaction)
@@ -21,8 +21,8 @@ static int check_transaction(instance_t *self, PyObject *transaction)
     if (transaction == self->transaction) {
         return 1;
     }
-    storage_raise(self,
-                  storage && storage_is_read_only(storage) ? STORAGE_READ_ONLY : STORAGE_PHASE, 0);
+    storage_raise_status(self->state, storage && storage_is_read_only(storage) ? STORAGE_READ_ONLY
+                                                                               : STORAGE_PHASE);
     return 0;
 }
 

@@ -7,7 +7,7 @@
  * run with the GIL held, and give it up around every call of the library that waits; a load that
  * the cache answers does not wait.
  */
-#include "_storage.h"
+#include "python/_storage.h"
 
 #include <string.h>
 
@@ -17,7 +17,7 @@ int storage_enter(instance_t *self)
 {
     /* Whoever had the turn in the parent is not there to give it up in a child. */
     if (self->conn && self->use.depth > 0 && storage_conn_forked(self->conn)) {
-        storage_raise(self, STORAGE_FORKED, 0);
+        storage_raise_status(self->state, STORAGE_FORKED);
         return 0;
     }
     turn_take(&self->use);
@@ -76,10 +76,10 @@ static int instance_init(PyObject *object, PyObject *args, PyObject *kwargs)
         rv = storage_conn_create(&self->conn, storage);
     }
     if (rv != APR_SUCCESS) {
-        storage_raise(self, rv, 0);
+        storage_raise_status(self->state, rv);
         return -1;
     }
-    self->database = Py_NewRef(database);
+    Py_XSETREF(self->database, Py_NewRef(database));
     return 0;
 }
 
@@ -372,7 +372,7 @@ static PyObject *instance_poll(PyObject *object, PyObject *unused)
     if (!storage_enter(self)) {
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS(void)
+    Py_BEGIN_ALLOW_THREADS
     storage_poll(self->conn, &changes);
     Py_END_ALLOW_THREADS
     result = changes.flush_all ? Py_NewRef(Py_None) : oid_list(changes.oids, changes.count);
@@ -462,6 +462,8 @@ static PyObject *record_list(storage_state_t **states, apr_size_t count)
     return list;
 }
 
+/* Records or tids by one wait: so many that the wait hardly counts, and so few that their array is on
+ * the stack and large records do not fill the memory. */
 #define BATCH 256
 
 /* _records(start_oid, tid or None): the next records by oid, at most BATCH of them. */

@@ -9,7 +9,7 @@
  *      while there are waiters raises it under the mutex: no wake-up is lost.
  *   3. The mutex is never held while the GIL is taken: a waiter leaves it first.
  */
-#include "_storage_turn.h"
+#include "python/_storage_turn.h"
 
 void turn_init(turn_t *turn)
 {

@@ -22,6 +22,7 @@ typedef struct turn_t {
     pthread_cond_t passed;
 } turn_t;
 
+/* A free turn, out of zeroed memory; and its end, when nobody has it or waits for it. */
 void turn_init(turn_t *turn);
 void turn_destroy(turn_t *turn);
 

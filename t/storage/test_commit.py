@@ -186,6 +186,16 @@ def test_finish_without_vote_raises_and_stores_nothing(storage):
         storage.load(OID)
 
 
+def test_wrong_transaction_is_named_whatever_failed_before(storage):
+    txn = TransactionMetaData()
+    storage.tpc_begin(txn)
+    with pytest.raises(ValueError, match="beyond what the database can hold"):
+        storage.store(b"\xff" * 8, z64, b"state", "", txn)
+    with pytest.raises(StorageTransactionError, match="does not fit the phase"):
+        storage.tpc_vote(TransactionMetaData())
+    storage.tpc_abort(txn)
+
+
 def test_callback_that_raises_leaves_the_committed_transaction_behind(storage):
     txn = TransactionMetaData()
     storage.tpc_begin(txn)
