@@ -4,7 +4,7 @@
  *
  * Called while a storage is opened, and by backends that list changes. No state, any thread.
  */
-#include "backend.h"
+#include "storage/backend.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,14 +2,14 @@
 /*
  * cache.h - the object states that a process remembers, shared by the instances of one storage.
  *
- * Called by conn_load.c, poll_snapshot.c and commit_finish.c, from any thread, with or without an
+ * Called by conn_load.c, poll_snapshot.c and commit_vote.c, from any thread, with or without an
  * interpreter lock: the cache's own lock is never held across a system call, an allocation, or the
  * taking of another lock.
  */
 #ifndef STORAGE_CACHE_H
 #define STORAGE_CACHE_H
 
-#include "storage.h"
+#include "storage/storage.h"
 
 typedef struct cache_t cache_t;
 

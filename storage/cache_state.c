@@ -17,8 +17,8 @@
  * current through that snapshot only. So is one that was committed here but is not above the
  * horizon any more: somebody polled in between, and may have seen it replaced.
  */
-#include "cache.h"
-#include "state.h"
+#include "storage/cache.h"
+#include "storage/state.h"
 
 #include <apr_thread_mutex.h>
 

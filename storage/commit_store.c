@@ -5,7 +5,7 @@
  * Called by the users of storage.h, by the thread that uses the instance. Nothing here waits or
  * touches the database; see commit_vote.c for the other half, and storage.h for the phases.
  */
-#include "storage_private.h"
+#include "storage/storage_private.h"
 
 apr_status_t storage_begin(storage_conn_t *conn, storage_tid_t tid)
 {

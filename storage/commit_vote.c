@@ -13,8 +13,8 @@
  * If the instance's snapshot is still the newest, its own connection takes the lock: it has the
  * pages in memory. Otherwise a second connection waits for the lock.
  */
-#include "storage_private.h"
-#include "tid.h"
+#include "storage/storage_private.h"
+#include "storage/tid.h"
 
 /* ---- Vote ---- */
 

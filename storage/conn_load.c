@@ -6,7 +6,7 @@
  * database is remembered in the cache as of the snapshot's tid; see cache_state.c for why that is
  * safe. Reading waits; only the *_cached call never does.
  */
-#include "storage_private.h"
+#include "storage/storage_private.h"
 
 #include <stdlib.h>
 

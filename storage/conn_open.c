@@ -12,7 +12,7 @@
  *   3. In a child of the process that opened the storage nothing is touched, closed or freed: to
  *      close an inherited connection could harm the parent's database.
  */
-#include "storage_private.h"
+#include "storage/storage_private.h"
 
 #include <apr_strings.h>
 

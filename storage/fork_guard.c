@@ -6,7 +6,7 @@
  * takes a fraction of a microsecond, and getpid() would be a good part of it. Where the kernel
  * does not know that advice, getpid() it is. Any thread; nothing is written after creation.
  */
-#include "fork_guard.h"
+#include "storage/fork_guard.h"
 
 #include <sys/mman.h>
 #include <unistd.h>

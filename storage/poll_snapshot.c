@@ -13,7 +13,7 @@
  * One select serves both: it lists what changed since the older of seen_tid and the horizon. The
  * horizon is never behind seen_tid, so seen_tid it is, but for an instance's first snapshot.
  */
-#include "storage_private.h"
+#include "storage/storage_private.h"
 
 #include <stdlib.h>
 

@@ -8,7 +8,7 @@
 #ifndef STORAGE_SPOOL_H
 #define STORAGE_SPOOL_H
 
-#include "state.h"
+#include "storage/state.h"
 
 typedef struct spool_entry_t {
     storage_state_t *state; /* owned; its tid is set at finish */

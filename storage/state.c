@@ -5,7 +5,7 @@
  * States outlive pools and travel between threads, so they are counted and come from malloc.
  * Any thread; the count is atomic (C11's, which ThreadSanitizer sees, unlike APR's).
  */
-#include "state.h"
+#include "storage/state.h"
 
 #include <stdlib.h>
 

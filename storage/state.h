@@ -2,14 +2,14 @@
 /*
  * state.h - one revision of an object in memory: counted, and immutable but for its links.
  *
- * Made by a backend (load) or by commit_finish, handed to the cache and to callers. data, oid and
+ * Made by a backend (load) or by a spool (store), handed to the cache and to callers. data, oid and
  * tid never change once the state has been handed on. The links belong to the cache that holds the
  * state, and are read and written under its lock only.
  */
 #ifndef STORAGE_STATE_H
 #define STORAGE_STATE_H
 
-#include "storage.h"
+#include "storage/storage.h"
 
 #include <stdatomic.h>
 

@@ -2,7 +2,7 @@
 /*
  * status.c - a sentence for every status of the library. No state, any thread.
  */
-#include "storage.h"
+#include "storage/storage.h"
 
 static const struct {
     apr_status_t status;

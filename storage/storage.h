@@ -88,9 +88,11 @@ void storage_close(storage_t *storage);
  * from storage. */
 const char *storage_name(const storage_t *storage);
 
+/* Whether it was opened with read-only; of an open storage, by any thread. */
 int storage_is_read_only(const storage_t *storage);
 
-/* What the cache holds now and may hold at most, in bytes, its hits and its misses. */
+/* What the cache holds now and may hold at most, in bytes, its hits and its misses since it was
+ * opened. STORAGE_FORKED leaves *stats alone. Does not wait. */
 typedef struct storage_cache_stats_t {
     apr_size_t bytes;
     apr_size_t limit;
@@ -178,11 +180,12 @@ apr_status_t storage_load_serial(storage_conn_t *conn, storage_oid_t oid, storag
                                  storage_state_t **pstate);
 
 /* Bring the current states of many objects into the cache with one wait. Missing ones are no
- * error. oids is sorted in place. */
+ * error. oids is sorted in place. Statuses as storage_load(). */
 apr_status_t storage_prefetch(storage_conn_t *conn, storage_oid_t *oids, apr_size_t count);
 
 /* Up to max current records with oid >= start, by oid; waits. *pcount may be 0 at the end. The
- * caller owns the states. */
+ * caller owns the states. Statuses of this and of the next four as storage_load(), but for
+ * STORAGE_MISSING; on an error *pcount is 0. */
 apr_status_t storage_records(storage_conn_t *conn, storage_oid_t start, apr_size_t max,
                              storage_state_t **states, apr_size_t *pcount);
 
@@ -206,7 +209,8 @@ apr_status_t storage_size(storage_conn_t *conn, apr_uint64_t *pbytes);
  * storage_abort() is of use.
  */
 
-/* An oid that nobody else is given; waits once for many. STORAGE_READ_ONLY. */
+/* An oid that nobody else is given; waits once for many. STORAGE_READ_ONLY, STORAGE_RETRY,
+ * STORAGE_CLOSED, STORAGE_FATAL; STORAGE_RANGE once all are used up. */
 apr_status_t storage_new_oid(storage_conn_t *conn, storage_oid_t *poid);
 
 /* The same out of what was granted before; STORAGE_WOULD_WAIT if that is used up. */
@@ -221,7 +225,8 @@ apr_status_t storage_begin(storage_conn_t *conn, storage_tid_t tid);
 apr_status_t storage_store(storage_conn_t *conn, storage_oid_t oid, storage_tid_t serial,
                            const void *data, apr_size_t size);
 
-/* Demand that oid still has that revision when the transaction finishes. Does not wait. */
+/* Demand that oid still has that revision when the transaction finishes. Does not wait.
+ * STORAGE_PHASE, STORAGE_RANGE. */
 apr_status_t storage_read_current(storage_conn_t *conn, storage_oid_t oid, storage_tid_t serial);
 
 /*
@@ -255,7 +260,9 @@ apr_status_t storage_replace(storage_conn_t *conn, storage_oid_t oid, const void
                              apr_size_t size);
 
 /* Make the transaction durable as far as the option synchronous asks, end the snapshot, and say
- * which tid it got; waits. On an error nothing of it is in the database. */
+ * which tid it got; waits. On an error nothing of it is in the database, *ptid means nothing, and
+ * only storage_abort() is of use: STORAGE_PHASE without a vote, STORAGE_RANGE for a given tid that
+ * is not above the last, STORAGE_RETRY, STORAGE_FATAL. */
 apr_status_t storage_finish(storage_conn_t *conn, storage_tid_t *ptid);
 
 /* Give up the transaction, its locks and the snapshot; waits. Does nothing without one. */

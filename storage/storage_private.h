@@ -8,12 +8,12 @@
 #ifndef STORAGE_STORAGE_PRIVATE_H
 #define STORAGE_STORAGE_PRIVATE_H
 
-#include "backend.h"
-#include "cache.h"
-#include "fork_guard.h"
-#include "spool.h"
-#include "storage.h"
-#include "uri.h"
+#include "storage/backend.h"
+#include "storage/cache.h"
+#include "storage/fork_guard.h"
+#include "storage/spool.h"
+#include "storage/storage.h"
+#include "storage/uri.h"
 
 #include <apr_reslist.h>
 

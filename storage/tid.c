@@ -5,7 +5,7 @@
  * Called by commit_vote.c while the commit lock is held; no state, any thread. A tid must decode
  * to a real date in every other ZODB program, so the step past a full minute goes by the calendar.
  */
-#include "tid.h"
+#include "storage/tid.h"
 
 #define BASE_YEAR         1900
 #define MINUTES_PER_DAY   (24 * 60)

@@ -8,7 +8,7 @@
 #ifndef STORAGE_TID_H
 #define STORAGE_TID_H
 
-#include "storage.h"
+#include "storage/storage.h"
 
 #include <apr_time.h>
 

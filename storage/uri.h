@@ -9,7 +9,7 @@
 #ifndef STORAGE_URI_H
 #define STORAGE_URI_H
 
-#include "storage.h"
+#include "storage/storage.h"
 
 /* The options in the order of the table in uri_options.c. */
 typedef enum uri_option_e {

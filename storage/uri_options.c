@@ -5,7 +5,7 @@
  * Called by uri_parse.c while a storage is opened. Names that RelStorage has mean here what they
  * mean there. Values are kept as integers, so that a backend never looks at text.
  */
-#include "uri.h"
+#include "storage/uri.h"
 
 #include <apr_lib.h>
 #include <apr_strings.h>

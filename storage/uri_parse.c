@@ -5,7 +5,7 @@
  * Called by conn_open.c, and by whoever checks a configuration without opening it. The form is
  * scheme:///absolute/path?name=value&name=value, with %XX in path and values. Pure, any thread.
  */
-#include "uri.h"
+#include "storage/uri.h"
 
 #include <apr_lib.h>
 #include <apr_strings.h>
