@@ -5,8 +5,6 @@
  */
 #include "stages/runner_private.h"
 
-#include <http_protocol.h>
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,8 +38,7 @@ static apr_status_t create_request_refuse(stage_run_t *run)
         return publish_raise(runner_python(run));
     }
     PyErr_Clear();
-    run->api->answer(run, HTTP_BAD_REQUEST, NULL, "This address is not valid UTF-8.\n");
-    return STAGE_DONE;
+    return run->api->answer(run, HTTP_BAD_REQUEST, NULL, "This address is not valid UTF-8.\n");
 }
 
 static apr_status_t create_request_enter(stage_run_t *run)
@@ -91,6 +88,8 @@ static apr_status_t create_request_render(stage_run_t *run)
         rv = interp_wsgi_answer(run->work->thread, PyTuple_GET_ITEM(parts, 0),
                                 PyTuple_GET_ITEM(parts, 1), PyTuple_GET_ITEM(parts, 2),
                                 &py->response);
+    }
+    if (rv == APR_SUCCESS) {
         run->status = atoi(PyUnicode_AsUTF8(PyTuple_GET_ITEM(parts, 0)));
     }
     Py_XDECREF(parts);

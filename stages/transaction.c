@@ -68,9 +68,10 @@ static int transaction_set(PyObject *transaction, const char *key, const char *v
 static int transaction_set_user(const publish_run_t *py, PyObject *transaction)
 {
     PyObject *user = PyDict_GetItemString(py->environ, "REMOTE_USER"), *done;
+    int named = user != NULL ? PyObject_IsTrue(user) : 0;
 
-    if (user == NULL || PyObject_IsTrue(user) != 1) {
-        return 0;
+    if (named != 1) {
+        return named;
     }
     done = PyObject_CallMethod(transaction, "setUser", "O", user);
     Py_XDECREF(done);

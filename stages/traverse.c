@@ -24,8 +24,8 @@ typedef struct traverse_t {
     PyObject *at;        /* owned: where the walk is */
     PyObject *stack;     /* owned: the names that are left, the next one last */
     PyObject *names;     /* owned: those behind it, for URLs */
-    PyObject *hooks;     /* borrowed from the environ */
-    PyObject *traversed; /* borrowed from the environ */
+    PyObject *hooks;     /* owned: whatever a hook makes of the environ's */
+    PyObject *traversed; /* owned, likewise */
     int steps;
     int asked; /* names that the client asked for, before any default */
 } traverse_t;
@@ -190,12 +190,25 @@ static int traverse_record(traverse_t *t, PyObject *name)
     return rc == 0 ? traverse_tell(t) : -1;
 }
 
+/* The next name, a new reference; whatever is traversed may have put something else there. */
+static PyObject *traverse_pop(const traverse_t *t)
+{
+    PyObject *name = PyObject_CallMethod(t->stack, "pop", NULL);
+
+    if (name != NULL && !PyUnicode_Check(name)) {
+        PyErr_Format(PyExc_TypeError, "a name to traverse must be str, not %.100s",
+                     Py_TYPE(name)->tp_name);
+        Py_CLEAR(name);
+    }
+    return name;
+}
+
 static int traverse_step(traverse_t *t)
 {
-    PyObject *name = PyObject_CallMethod(t->stack, "pop", NULL), *found = NULL;
+    PyObject *name = traverse_pop(t), *found = NULL;
     int rc = -1;
 
-    if (++t->steps > TRAVERSE_STEPS_MAX) {
+    if (name != NULL && ++t->steps > TRAVERSE_STEPS_MAX) {
         PyErr_SetString(PyExc_RecursionError, "traversal does not come to an end");
     } else if (name != NULL && PyList_Append(t->names, name) == 0) {
         found = traverse_name(t, name);
@@ -262,7 +275,7 @@ static int traverse_default_view(traverse_t *t)
     if (name == Py_None) {
         Py_SETREF(name, PyUnicode_FromString("index.html"));
     }
-    view = name != NULL ? PyUnicode_FromFormat("@@%U", name) : NULL;
+    view = name != NULL ? PyUnicode_FromFormat("@@%S", name) : NULL;
     if (view != NULL) {
         rc = PyList_Append(t->stack, view) == 0 ? 1 : -1;
     }
@@ -311,12 +324,14 @@ static int traverse_open(traverse_t *t)
     t->stack = PyObject_CallMethod(t->py->request, "getTraversalStack", NULL);
     t->names = PyObject_GetAttrString(t->py->request, "_traversed_names");
     t->hooks = PyDict_GetItemString(t->py->environ, "zope.pipeline.traversal_hooks");
+    Py_XINCREF(t->hooks);
     t->traversed = PyDict_GetItemString(t->py->environ, "zope.pipeline.traversed");
-    if (t->stack == NULL || t->names == NULL || t->hooks == NULL || t->traversed == NULL) {
+    Py_XINCREF(t->traversed);
+    if (t->stack == NULL || t->names == NULL) {
         return -1;
     }
-    if (!PyList_Check(t->stack) || !PyList_Check(t->names) || !PyList_Check(t->hooks) ||
-        !PyList_Check(t->traversed)) {
+    if (t->hooks == NULL || t->traversed == NULL || !PyList_Check(t->stack) ||
+        !PyList_Check(t->names) || !PyList_Check(t->hooks) || !PyList_Check(t->traversed)) {
         PyErr_SetString(PyExc_TypeError, "the traversal's lists in the environ must be lists");
         return -1;
     }
@@ -349,6 +364,8 @@ static apr_status_t traverse_enter(stage_run_t *run)
     Py_XDECREF(t.at);
     Py_XDECREF(t.stack);
     Py_XDECREF(t.names);
+    Py_XDECREF(t.hooks);
+    Py_XDECREF(t.traversed);
     return rv;
 }
 

@@ -288,6 +288,20 @@ def test_view_that_returns_something_else_gives_an_error_page(site):
     assert "returned 42" in server.log()
 
 
+def test_reason_that_is_no_text_is_an_error_of_the_site(site):
+    server = site()
+    server.expect("PIPE0512")
+    assert server.get("/@@result?kind=reason", ONE).status == 500
+    assert server.get("/welcome", ONE).status == 200
+
+
+def test_name_to_traverse_that_is_no_text_gives_an_error_page(site):
+    server = site()
+    server.expect("PIPE0640")
+    assert server.get("/@@shop/number", ONE).status == 500
+    assert "a name to traverse must be str, not int" in server.log()
+
+
 def test_exceptions_that_are_answers(site):
     server = site()
     server.expect("PIPE0640")

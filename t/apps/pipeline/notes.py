@@ -48,6 +48,9 @@ class Shop(BrowserView):
     def publishTraverse(self, request, name):
         if name == "nothing":
             raise NotFound(self, name, request)
+        if name == "number":
+            request.setTraversalStack([7])
+            return self
         if name == "catalogue":
             return Shelf("catalogue", self.request)
         rest = request.getTraversalStack()
@@ -195,6 +198,9 @@ class Result(BrowserView):
     def __call__(self, kind):
         if kind == "iterable":
             return (line for line in (b"one ", b"two ", b"three"))
+        if kind == "reason":
+            self.request.response.setStatus(200, "\ud800")
+            return "the status has a reason that is no text"
         if kind == "response":
             self.request.response.setStatus(202)
             self.request.response.setHeader("X-Own", "yes")
