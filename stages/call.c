@@ -11,18 +11,14 @@
 
 APLOG_USE_MODULE(pipeline);
 
-#define CALL_RETRY_AFTER "5" /* s, as for every 503 of a group */
-
 /* Its neighbours are served all the same; the daemon's successor will try to load it again. */
 static apr_status_t call_missing(stage_run_t *run)
 {
-    interp_thread_t *thread = run->work->thread;
-
-    interp_gil_release(thread);
+    Py_BEGIN_ALLOW_THREADS
     ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, run->r,
                   PIPELOGNO(0504) "%s could not be loaded, see PIPE0503", run->mount->target);
-    interp_gil_take(thread);
-    apr_table_setn(run->r->headers_out, "Retry-After", CALL_RETRY_AFTER);
+    Py_END_ALLOW_THREADS
+    apr_table_setn(run->r->headers_out, "Retry-After", RUNNER_RETRY_AFTER);
     return run->api->answer(run, HTTP_SERVICE_UNAVAILABLE, NULL,
                             "The application could not be loaded (PIPE0504).\n");
 }
@@ -42,25 +38,12 @@ static apr_status_t call_application(stage_run_t *run)
     return APR_SUCCESS;
 }
 
-/* A view may fill the response itself, and return it. */
 static apr_status_t call_view(stage_run_t *run)
 {
     publish_run_t *py = runner_python(run);
-    PyObject *response = PyObject_GetAttrString(py->request, "response");
-    PyObject *result = NULL, *done = NULL;
+    int rc = marshal_page(py->publish, py->target, py->request);
 
-    if (response != NULL) {
-        result = marshal_call(py->publish, py->target, py->request);
-    }
-    if (result != NULL && result == response) {
-        done = Py_NewRef(Py_None);
-    } else if (result != NULL) {
-        done = PyObject_CallMethod(response, "setResult", "O", result);
-    }
-    Py_XDECREF(result);
-    Py_XDECREF(response);
-    Py_XDECREF(done);
-    return done != NULL ? APR_SUCCESS : publish_raise(py);
+    return rc == 0 ? APR_SUCCESS : publish_raise(py);
 }
 
 static apr_status_t call_enter(stage_run_t *run)

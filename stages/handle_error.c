@@ -64,21 +64,19 @@ static long handle_error_prepare(stage_run_t *run)
 static int handle_error_call(stage_run_t *run, PyObject *target, int is_page)
 {
     publish_run_t *py = runner_python(run);
-    PyObject *kept = Py_NewRef(py->raised), *result = NULL, *done = NULL, *response;
+    PyObject *kept = Py_NewRef(py->raised), *result = NULL;
     apr_status_t rv = transaction_begin(run);
+    int rc = -1;
 
-    if (rv == APR_SUCCESS) {
-        response = PyObject_GetAttrString(py->request, "response");
-        result = response != NULL ? marshal_call(py->publish, target, py->request) : NULL;
-        if (result != NULL) {
-            done = is_page && result != response
-                       ? PyObject_CallMethod(response, "setResult", "O", result)
-                       : Py_NewRef(Py_None);
-        }
-        rv = done != NULL ? APR_SUCCESS : publish_raise(py);
-        Py_XDECREF(response);
+    if (rv == APR_SUCCESS && is_page) {
+        rc = marshal_page(py->publish, target, py->request);
+    } else if (rv == APR_SUCCESS) {
+        result = marshal_call(py->publish, target, py->request);
+        rc = result != NULL ? 0 : -1;
         Py_XDECREF(result);
-        Py_XDECREF(done);
+    }
+    if (rv == APR_SUCCESS && rc != 0) {
+        rv = publish_raise(py);
     }
     if (rv == APR_SUCCESS) {
         rv = transaction_end(run);

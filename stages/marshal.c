@@ -155,3 +155,23 @@ PyObject *marshal_call(const publish_t *publish, PyObject *target, PyObject *req
     Py_XDECREF(m.function);
     return result;
 }
+
+/* A view may fill the response itself, and return it. */
+int marshal_page(const publish_t *publish, PyObject *target, PyObject *request)
+{
+    PyObject *response = PyObject_GetAttrString(request, "response");
+    PyObject *result = NULL, *done = NULL;
+
+    if (response != NULL) {
+        result = marshal_call(publish, target, request);
+    }
+    if (result != NULL && result == response) {
+        done = Py_NewRef(Py_None);
+    } else if (result != NULL) {
+        done = PyObject_CallMethod(response, "setResult", "O", result);
+    }
+    Py_XDECREF(done);
+    Py_XDECREF(result);
+    Py_XDECREF(response);
+    return done != NULL ? 0 : -1;
+}

@@ -11,12 +11,7 @@
 #include <apr_strings.h>
 #include <http_log.h>
 
-#include <string.h>
-
 APLOG_USE_MODULE(pipeline);
-
-/* Seconds, for clients; opening is tried again by each request. */
-#define OPEN_ROOT_RETRY_AFTER "5"
 
 /* True the first time that the mount is found in trouble. */
 static int open_root_is_new(const stage_run_t *run)
@@ -49,7 +44,7 @@ static void open_root_recovered(const stage_run_t *run)
     Py_XDECREF(id);
 }
 
-/* The exception that is set is the storage's. */
+/* The exception that is set is the storage's. Each request tries to open it again. */
 static apr_status_t open_root_unavailable(stage_run_t *run)
 {
     publish_run_t *py = runner_python(run);
@@ -66,7 +61,7 @@ static apr_status_t open_root_unavailable(stage_run_t *run)
                                  run->mount->storage->place.line));
     }
     publish_forget(py);
-    apr_table_setn(run->r->err_headers_out, "Retry-After", OPEN_ROOT_RETRY_AFTER);
+    apr_table_setn(run->r->err_headers_out, "Retry-After", RUNNER_RETRY_AFTER);
     return run->api->answer(run, HTTP_SERVICE_UNAVAILABLE, NULL,
                             "The storage of this site is not available.\n");
 }

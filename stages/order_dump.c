@@ -51,10 +51,9 @@ static void order_dump_server(apr_file_t *out, const server_rec *s, unsigned typ
     const config_server_t *config = config_server_get(s);
     int type;
 
-    apr_file_printf(out, "%s %s%s%s:%d%s\n", s->is_virtual ? "Virtual host" : "Main server",
+    apr_file_printf(out, "%s %s%s%s:%d\n", s->is_virtual ? "Virtual host" : "Main server",
                     s->server_hostname ? s->server_hostname : "*", s->defn_name ? " " : "",
-                    s->defn_name ? s->defn_name : "", (int)s->defn_line_number,
-                    types == 0 ? " (publishes nothing)" : "");
+                    s->defn_name ? s->defn_name : "", (int)s->defn_line_number);
     for (type = 0; type < CONFIG_TYPE_COUNT; ++type) {
         if (types & (1u << type)) {
             order_dump_type(out, config, type, p);

@@ -417,10 +417,8 @@ static apr_status_t runner_walk(stage_run_t *run)
     return reason;
 }
 
-/* Seconds, as for every 503 of a group. */
-#define RUNNER_RETRY_AFTER "5"
-
-/* Most places a server has; more are taken from the request's pool. */
+/* The built-in stages are twelve; a server with more than twelve others takes the request's pool.
+ */
 #define RUNNER_STATES_INLINE 24
 
 static void runner_prepare(stage_run_t *run, runner_work_t *work, void **states)

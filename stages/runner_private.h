@@ -55,6 +55,9 @@ typedef struct runner_work_t {
     publish_run_t python;
 } runner_work_t;
 
+/* Seconds, for clients: as the children have it (server/child_request.c). */
+#define RUNNER_RETRY_AFTER "5"
+
 /* The built-in stages' actions, one file each. */
 #define RUNNER_DECLARE(name, types, after, before) extern const stage_actions_t stage_##name;
 STAGE_TABLE(RUNNER_DECLARE)
@@ -82,6 +85,9 @@ void transaction_abort(stage_run_t *run);
  * A new reference, or NULL with an exception set: BadRequest for a parameter that is missing.
  */
 PyObject *marshal_call(const publish_t *publish, PyObject *target, PyObject *request);
+
+/* The same, and makes what it returns the response's result. 0, or -1 with an exception set. */
+int marshal_page(const publish_t *publish, PyObject *target, PyObject *request);
 
 static inline publish_run_t *runner_python(const stage_run_t *run)
 {

@@ -9,7 +9,8 @@
  * both together.
  *
  * Types: B browser, H http, X xmlrpc, W wsgi (a mounted WSGI application).
- * Read by order.c in the httpd parent, and by nobody else: no Python, no state.
+ * Read by order.c in the httpd parent, which knows the constraints, and by the runner in a daemon,
+ * which knows the actions (stage_NAME).  No Python, no state.
  */
 #ifndef STAGES_TABLE_H
 #define STAGES_TABLE_H
