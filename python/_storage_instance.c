@@ -462,8 +462,8 @@ static PyObject *record_list(storage_state_t **states, apr_size_t count)
     return list;
 }
 
-/* Records or tids by one wait: so many that the wait hardly counts, and so few that their array is on
- * the stack and large records do not fill the memory. */
+/* Records or tids by one wait: so many that the wait hardly counts, and so few that their array is
+ * on the stack and large records do not fill the memory. */
 #define BATCH 256
 
 /* _records(start_oid, tid or None): the next records by oid, at most BATCH of them. */

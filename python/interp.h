@@ -40,7 +40,6 @@ interp_t *interp_here(void);
 /* The interpreter that a thread belongs to, and its group; borrowed. With or without the GIL. */
 interp_t *interp_of(const interp_thread_t *thread);
 const config_group_t *interp_group(const interp_t *interp);
-apr_pool_t *interp_pool(const interp_t *interp); /* pchild */
 
 /* Stands for the main thread while it starts and stops, to log with; borrowed. */
 interp_thread_t *interp_starter(const interp_t *interp);
@@ -50,10 +49,10 @@ interp_thread_t *interp_starter(const interp_t *interp);
 PyObject *interp_application_for(const interp_t *interp, const config_mount_t *mount);
 
 /*
- * Resolves "module:callable" or "/path/file[:callable]" (default callable: `application`; dotted
- * names are followed). A file becomes a module of a name that is its own. NULL with an exception
- * set: import failed, SystemExit, nothing of that name, or not callable. Also for stages written in
- * Python.
+ * Main thread, while it starts. Resolves "module:callable" or "/path/file[:callable]" (default
+ * callable: `application`; dotted names are followed). A file becomes a module of a name that is
+ * its own. NULL with an exception set: import failed, SystemExit, nothing of that name, or not
+ * callable. Also for stages written in Python.
  */
 PyObject *interp_target_load(interp_t *interp, const char *target);
 
@@ -67,10 +66,6 @@ void interp_gil_release(interp_thread_t *thread);
  * wsgi.errors is logged, wsgi.input ends. begin needs no GIL; end does. */
 void interp_thread_begin(interp_thread_t *thread, request_rec *r, daemon_exchange_t *x);
 void interp_thread_end(interp_thread_t *thread);
-
-/* Borrowed, valid between begin and end. With or without the GIL. */
-request_rec *interp_thread_request(const interp_thread_t *thread);
-daemon_exchange_t *interp_thread_exchange(const interp_thread_t *thread);
 
 /* The id that the log, the error page and mod_pipeline.request_id show; borrowed from the request,
  * never NULL. With or without the GIL. */
@@ -130,10 +125,8 @@ void interp_wsgi_drop(PyObject *response);
  */
 void interp_wsgi_fail(interp_thread_t *thread);
 
-/* All of it: call, send, fail. What a mounted application needs when no stage wants to retry. */
-void interp_wsgi_run(interp_thread_t *thread, PyObject *application, PyObject *environ);
-
-/* True after bytes of the thread's request have left, or it was ended: no retry, no other page. */
+/* True after bytes of the thread's request have left, or it was ended: no retry, no other page.
+ * With or without the GIL, between begin and end. */
 int interp_thread_sent(const interp_thread_t *thread);
 
 /* ---- Log ------------------------------------------------------------------------------------- */

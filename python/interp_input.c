@@ -22,6 +22,7 @@
 
 #include <apr_file_io.h>
 #include <apr_strings.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -84,21 +85,46 @@ static int input_write(int fd, const char *data, apr_size_t len, apr_int64_t off
     return 0;
 }
 
-/* A file without a name, in the process's temporary folder, for what the window has no room for. */
-static int input_spill(interp_input_t *in)
+/* A file without a name in the process's temporary folder, which is found by trying; -1 and errno.
+ * Without the GIL. */
+static int input_temporary(apr_pool_t *p)
 {
-    request_rec *r = in->thread->r;
     const char *folder = NULL;
     char *name;
+    int fd;
 
-    apr_temp_dir_get(&folder, r->pool);
-    name = apr_pstrcat(r->pool, folder ? folder : "/tmp", "/pipeline-body-XXXXXX", NULL);
-    in->fd = mkostemp(name, O_CLOEXEC);
-    if (in->fd < 0) {
-        PyErr_SetFromErrnoWithFilename(PyExc_OSError, name);
+    if (apr_temp_dir_get(&folder, p) != APR_SUCCESS) {
+        errno = ENOENT;
         return -1;
     }
-    unlink(name);
+    name = apr_pstrcat(p, folder, "/pipeline-body-XXXXXX", NULL);
+    fd = mkostemp(name, O_CLOEXEC);
+    if (fd >= 0) {
+        unlink(name);
+    }
+    return fd;
+}
+
+/* A file for what the window has no room for. The request's pool is its worker's: this may be
+ * another thread of the application. */
+static int input_spill(interp_input_t *in)
+{
+    apr_pool_t *p;
+    int failure = ENOMEM;
+
+    Py_BEGIN_ALLOW_THREADS
+    if (apr_pool_create(&p, NULL) == APR_SUCCESS) {
+        apr_pool_tag(p, "interp_input_spill");
+        in->fd = input_temporary(p);
+        failure = errno;
+        apr_pool_destroy(p);
+    }
+    Py_END_ALLOW_THREADS
+    if (in->fd < 0) {
+        errno = failure;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
     return input_write(in->fd, in->window, in->have, 0);
 }
 

@@ -20,8 +20,10 @@ APLOG_USE_MODULE(pipeline);
  */
 #define LOG_LINE_MAX 7000
 
-/* Of a traceback that is longer, its beginning is left out: the end says what happened. */
+/* Of a traceback that is longer, its beginning is left out: the end says what happened. With the
+ * title, the prefix and the request's line, both stay below MAX_STRING_LEN. */
 #define LOG_TRACEBACK_MAX 6000
+#define LOG_TITLE_MAX     1000
 
 typedef struct interp_stream_t {
     PyObject_HEAD
@@ -390,7 +392,7 @@ static void log_exception_texts(const interp_t *interp, apr_pool_t *p, const cha
         PyException_SetTraceback(value, frames);
     }
     text = value ? log_exception_title(value) : NULL;
-    *title = apr_pstrndup(p, log_utf8(text, p), 1000);
+    *title = apr_pstrndup(p, log_utf8(text, p), LOG_TITLE_MAX);
     Py_XDECREF(text);
     text = value ? log_exception_traceback(interp, value) : NULL;
     *traceback = log_utf8(text, p);

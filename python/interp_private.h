@@ -99,14 +99,18 @@ typedef struct interp_response_t {
     int excess;              /* more than Content-Length was logged */
 } interp_response_t;
 
-/* ---- interp_types: each makes one heap type; NULL with an exception set ---- */
+/* ---- Types: each source makes its heap type; a new reference, NULL with an exception set ---- */
 PyTypeObject *interp_input_type(void);
 PyTypeObject *interp_response_type(void);
 PyTypeObject *interp_file_type(void);
 PyTypeObject *interp_stream_type(void);
 
-/* ---- interp_exchange.c: the exchange, from Python's side. All hold the GIL and release it while
- * they wait; APR_ECONNABORTED when the request is over. ---- */
+/*
+ * ---- interp_exchange.c: the exchange, from Python's side; any thread. All hold the GIL and
+ * release it while they wait. Statuses are those of daemon_exchange.h, and no exception is set;
+ * APR_ECONNABORTED also when the request is over, APR_SUCCESS then from interp_exchange_finish().
+ * ----
+ */
 typedef enum {
     INTERP_SEND_MORE, /* may be gathered with what follows */
     INTERP_SEND_NOW,  /* is on its way when the call returns */
@@ -127,22 +131,37 @@ apr_status_t interp_exchange_finish(interp_thread_t *thread, int complete);
 /* Loads every application of the group; logs each that fails. APR_INCOMPLETE: some failed;
  * APR_EGENERAL: all did. */
 apr_status_t interp_load_mounts(interp_t *interp);
+
+/* Borrowed; never NULL for a mount of the interpreter's group, after interp_load_mounts(). */
 const interp_mount_t *interp_mount_get(const interp_t *interp, const config_mount_t *mount);
 
-/* Puts the folders of python-path, and what their .pth files add, before sys.path. */
+/* Puts the folders of python-path, and what their .pth files add, before sys.path. APR_EGENERAL:
+ * the exception is set. */
 apr_status_t interp_load_path(interp_t *interp);
 
 /* ---- interp_environ.c ---- */
+
+/* Makes the keys and the tables; APR_EGENERAL: the exception is set. Stopping drops what there is,
+ * also after a start that failed. */
 apr_status_t interp_environ_start(interp_t *interp);
 void interp_environ_stop(interp_t *interp);
+
+/* What never changes of a mount's environ: a new dict, NULL with an exception set. */
 PyObject *interp_environ_template(interp_t *interp, const config_mount_t *mount);
 
 /* ---- interp_input.c ---- */
+
+/* The input of the thread's request: a new reference, NULL with an exception set. Its end frees
+ * what it keeps, or leaves that to the method that another thread is in. */
 PyObject *interp_input_new(interp_thread_t *thread);
 void interp_input_end(interp_input_t *input);
 
 /* ---- interp_response.c ---- */
+
+/* A start_response for the thread's request: a new reference, NULL with an exception set. */
 PyObject *interp_response_new(interp_thread_t *thread);
+
+/* Checks and copies a head. APR_EGENERAL: refused, the exception and the thread's fault are set. */
 apr_status_t interp_response_start(interp_response_t *response, PyObject *status,
                                    PyObject *headers);
 
@@ -150,8 +169,8 @@ apr_status_t interp_response_start(interp_response_t *response, PyObject *status
 apr_status_t interp_response_head(interp_response_t *response);
 
 /*
- * Takes one item of the body. APR_EOF: no more is wanted (the response has ended);
- * APR_ECONNABORTED: nobody waits; APR_EGENERAL: the exception is set.
+ * Takes one item of the body; more: it may wait for what follows. APR_EOF: no more is wanted (the
+ * response has ended); APR_ECONNABORTED: nobody waits; APR_EGENERAL: the exception is set.
  */
 apr_status_t interp_response_item(interp_response_t *response, PyObject *item, int more);
 
@@ -165,7 +184,12 @@ int interp_file_real(const interp_t *interp, PyObject *wrapper, int *fd, apr_int
                      apr_int64_t *length);
 
 /* ---- interp_log.c ---- */
+
+/* A file that writes to the log: a new reference, NULL with an exception set. */
 PyObject *interp_stream_new(interp_t *interp, interp_stream_e stream);
+
+/* Makes the streams, and puts them in the place of sys.stderr and sys.stdout. APR_EGENERAL: the
+ * exception is set. */
 apr_status_t interp_log_redirect(interp_t *interp);
 
 /* Logs the unfinished lines of the calling thread. */

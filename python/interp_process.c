@@ -45,11 +45,6 @@ const config_group_t *interp_group(const interp_t *interp)
     return interp->group;
 }
 
-apr_pool_t *interp_pool(const interp_t *interp)
-{
-    return interp->pool;
-}
-
 interp_thread_t *interp_starter(const interp_t *interp)
 {
     return interp->starter;
@@ -352,16 +347,6 @@ void interp_thread_end(interp_thread_t *thread)
         Py_CLEAR(thread->input);
     }
     thread->r = NULL;
-}
-
-request_rec *interp_thread_request(const interp_thread_t *thread)
-{
-    return thread->r;
-}
-
-daemon_exchange_t *interp_thread_exchange(const interp_thread_t *thread)
-{
-    return thread->x;
 }
 
 int interp_thread_sent(const interp_thread_t *thread)

@@ -3,8 +3,8 @@
  * interp_publish.h: the Python objects behind the publishing stages.
  *
  * A daemon that publishes a folder of a storage has one publish_t, owned by pchild, made once in
- * the main thread and read-only from then on.  A request has one publish_run_t, which its worker's
- * stack owns.  Every function here holds the GIL.
+ * the main thread and read-only from then on, but for the set of troubled mounts.  A request has
+ * one publish_run_t, which its worker's stack owns.  Every function here holds the GIL.
  *
  * Invariants of publish_run_t:
  *  1. While stages run, no Python exception is set: a stage that meets one calls publish_raise(),
@@ -26,10 +26,10 @@ typedef struct publish_callable_t {
     int ready;          /* it was loaded whole */
 } publish_callable_t;
 
-/* Names by which Python code is called or asked, in the order of publish_names. */
+/* Names by which Python code is called or asked; all owned. publish_names says where from. */
 typedef struct publish_t {
     interp_t *interp;            /* borrowed */
-    PyObject *module;            /* mod_pipeline.publish; what follows is looked up once */
+    PyObject *module;            /* mod_pipeline.publish */
     PyObject *request_type;      /* mod_pipeline.request.Request */
     PyObject *databases;         /* publish.Databases */
     PyObject *manager;           /* transaction.manager: one transaction a thread */
@@ -73,6 +73,8 @@ void publish_stop(publish_t *publish);
  */
 apr_status_t publish_callable_load(interp_t *interp, const config_stage_t *stage,
                                    publish_callable_t **callable, apr_pool_t *pchild);
+
+/* Main thread: drops its objects, also those of one that did not load. */
 void publish_callable_drop(publish_callable_t *callable);
 
 /* Keeps the exception that is set, in place of an older one; returns STAGE_RAISED. */

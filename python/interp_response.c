@@ -18,7 +18,7 @@
 
 APLOG_USE_MODULE(pipeline);
 
-/* What a child has room for; httpd's own limit for requests is 100. */
+/* What a child has room for (FIELDS_ROOM); httpd's own limit for requests is 100. */
 #define RESPONSE_FIELDS_MAX 512
 
 /* 18 digits always fit 63 bits; no body is that long. */
@@ -235,7 +235,7 @@ apr_status_t interp_response_start(interp_response_t *response, PyObject *status
         return response_refuse(response, INTERP_FAULT_HEAD);
     }
     if (PyList_GET_SIZE(headers) > RESPONSE_FIELDS_MAX) {
-        PyErr_SetString(PyExc_ValueError, "more than 512 headers");
+        PyErr_Format(PyExc_ValueError, "more than %d headers", RESPONSE_FIELDS_MAX);
         return response_refuse(response, INTERP_FAULT_HEAD);
     }
     if (response_status(status, &head) != APR_SUCCESS) {

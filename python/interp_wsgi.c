@@ -424,16 +424,3 @@ void interp_wsgi_fail(interp_thread_t *thread)
         wsgi_send_error(thread);
     }
 }
-
-void interp_wsgi_run(interp_thread_t *thread, PyObject *application, PyObject *env)
-{
-    PyObject *response;
-    apr_status_t rv = interp_wsgi_call(thread, application, env, &response);
-
-    if (rv == APR_SUCCESS) {
-        rv = interp_wsgi_send(response);
-    }
-    if (rv == APR_EGENERAL) {
-        interp_wsgi_fail(thread);
-    }
-}
