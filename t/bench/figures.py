@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Medians, ratios, and the figures that the project has set itself, reached or not.
 
-A ratio is the median of the rounds' ratios: what is divided was measured seconds apart, so that a
-machine which slows down for a while slows both. The range behind it is that of the rounds.
+A ratio of servers is the median of the rounds' ratios: what is divided was measured seconds apart,
+so that a machine which slows down for a while slows both. A ratio of storages is that of the
+medians of all rounds. The range behind either is that of the rounds' ratios.
 """
 
 import statistics

@@ -59,7 +59,7 @@ MaxRequestWorkers 150
 """
 
 PIPELINE = """\
-PipelineDaemonProcess site processes=4 threads=1 python-home=@VENV@ python-path=@ROOT@/app
+PipelineDaemonProcess site processes=@PROCESSES@ threads=1 python-home=@VENV@ python-path=@ROOT@/app
 PipelineProcessGroup site
 PipelineScriptAlias /app application:application
 """
@@ -67,7 +67,7 @@ PipelineScriptAlias /app application:application
 WSGI_DAEMON = """\
 LoadModule wsgi_module @MOD_WSGI@
 WSGISocketPrefix @ROOT@/wsgi
-WSGIDaemonProcess site processes=4 threads=1 python-home=@VENV@ python-path=@ROOT@/app
+WSGIDaemonProcess site processes=@PROCESSES@ threads=1 python-home=@VENV@ python-path=@ROOT@/app
 WSGIScriptAlias /app @ROOT@/app/application.py process-group=site application-group=%{GLOBAL}
 """
 
@@ -103,12 +103,12 @@ class Server:
 class BenchApache(apache.Apache):
     """An Apache with the benchmark's configuration in place of the tests'."""
 
+    template = CONFIGURATION
+
     def configure(self, directives):
         self._values["MOD_WSGI"] = str(mod_wsgi_module(Path(self._values["VENV"])))
-        text = CONFIGURATION.replace("@DIRECTIVES@", directives)
-        while text != (replaced := self.expand(text)):
-            text = replaced
-        self.config.write_text(text)
+        self._values["PROCESSES"] = str(PROCESSES)
+        super().configure(directives)
 
 
 class Program:

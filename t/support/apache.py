@@ -78,6 +78,8 @@ class Apache:
     Files below `folder`: httpd.conf, error.log, access.log, htdocs/, reports/ (sanitizers).
     """
 
+    template = CONFIGURATION
+
     def __init__(self, directives="", *, modules=(), tls=None, pipeline=True, log_level="info"):
         self.folder = environment.public_folder()
         self.port = free_port()
@@ -114,7 +116,7 @@ class Apache:
 
     def configure(self, directives):
         """Write httpd.conf anew, for the next start, graceful or configtest."""
-        text = CONFIGURATION.replace("@DIRECTIVES@", directives)
+        text = self.template.replace("@DIRECTIVES@", directives)
         while text != (replaced := self.expand(text)):
             text = replaced
         self.config.write_text(text)

@@ -8,11 +8,13 @@ import socket
 # Below the range from which the kernel picks clients' ports, so that none of these is taken by one.
 FIRST = 20000
 PER_WORKER = 1000
+# So many workers have ports of their own: the kernel's range begins at 32768.
+WORKERS = 12
 
 
 def _range():
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    first = FIRST + PER_WORKER * (int(worker) % 12)
+    first = FIRST + PER_WORKER * (int(worker) % WORKERS)
     return itertools.cycle(range(first, first + PER_WORKER))
 
 
