@@ -8,11 +8,10 @@
  * declaration says otherwise.  PyObject pointers that are returned are new references.
  *
  * Invariants:
- *  1. A thread has at most one request; interp_thread_begin() gives it, interp_thread_end() takes
- * it.
+ *  1. A thread has at most one request, from interp_thread_begin() to interp_thread_end().
  *  2. wsgi.input is one object for the whole request, over every retry; it is dead after the end.
  *  3. A Python exception is either set (a function returned APR_EGENERAL and says so) or logged,
- * never both: who logs, clears.
+ *     never both: who logs, clears.
  */
 #ifndef PYTHON_INTERP_H
 #define PYTHON_INTERP_H

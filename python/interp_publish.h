@@ -10,7 +10,7 @@
  *  1. While stages run, no Python exception is set: a stage that meets one calls publish_raise(),
  *     which keeps it in `raised`, and returns STAGE_RAISED.
  *  2. Every object is owned, and NULL before the stage that makes it has entered and after it has
- * left.
+ *     left.
  */
 #ifndef PYTHON_INTERP_PUBLISH_H
 #define PYTHON_INTERP_PUBLISH_H

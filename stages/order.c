@@ -8,7 +8,7 @@
  * 1. A stage is placed once every stage that must stand before it has been placed.
  * 2. Roots of the walk are the built-in stages in the order of table.h, then all others.
  * 3. A stage that names others in `after` is placed as soon as the last of them has been; one that
- * does not is placed when the first stage that must stand behind it is about to be.
+ *    does not is placed when the first stage that must stand behind it is about to be.
  * 4. Meeting a stage that is being placed means a circle, and the stages on the way form it.
  *
  * States of a node:  NEW --place--> OPEN --predecessors placed--> PLACED

@@ -6,8 +6,8 @@
  * which takes and gives back the GIL by the stage `interp`.
  *
  * Invariants of a walk:
- *  1. `depth` stages have been entered, none of which has left: stages 0..depth-1 of the type's
- * chain.
+ *  1. `depth` stages have been entered, and none of them has left: stages 0..depth-1 of the type's
+ *     chain.
  *  2. Up to `classify` the chains of all types are the same, so the type may change there.
  *  3. `reason` is APR_SUCCESS on the way in and while leaving by exit; else stages leave by error.
  *
