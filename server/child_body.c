@@ -7,6 +7,7 @@
  */
 #include "server/child_call.h"
 
+#include <apr_strings.h>
 #include <http_protocol.h>
 
 static int brigade_ended(const apr_bucket_brigade *body)
@@ -26,12 +27,12 @@ static void read_failed(child_call_t *call, apr_status_t rv)
 }
 
 /* One read; APR_EAGAIN: nothing there now. */
-static apr_status_t body_read(child_call_t *call, apr_size_t most)
+static apr_status_t body_read(child_call_t *call, apr_size_t most, apr_read_type_e block)
 {
     request_rec *r = call->r;
     apr_bucket_brigade *part = apr_brigade_create(r->pool, r->connection->bucket_alloc);
-    apr_status_t rv = ap_get_brigade(r->input_filters, part, AP_MODE_READBYTES, APR_NONBLOCK_READ,
-                                     (apr_off_t)most);
+    apr_status_t rv =
+        ap_get_brigade(r->input_filters, part, AP_MODE_READBYTES, block, (apr_off_t)most);
 
     if (rv == APR_SUCCESS && APR_BRIGADE_EMPTY(part)) {
         rv = APR_EAGAIN;
@@ -66,7 +67,7 @@ apr_status_t child_body_fill(child_call_t *call, apr_size_t most)
     }
     (void)apr_brigade_length(call->body, 0, &have);
     while (rv == APR_SUCCESS && have < (apr_off_t)most && !brigade_ended(call->body)) {
-        rv = body_read(call, most - (apr_size_t)have);
+        rv = body_read(call, most - (apr_size_t)have, APR_NONBLOCK_READ);
         (void)apr_brigade_length(call->body, 0, &have);
     }
     call->body_starved = APR_STATUS_IS_EAGAIN(rv);
@@ -138,4 +139,31 @@ void child_body_sent(child_call_t *call, apr_size_t bytes)
         bytes -= APR_BUCKET_IS_METADATA(bucket) ? 0 : bucket->length;
         apr_bucket_delete(bucket);
     }
+}
+
+static int is_small(const request_rec *r)
+{
+    const char *length = apr_table_get(r->headers_in, "Content-Length");
+    apr_int64_t bytes = length != NULL ? apr_atoi64(length) : 0;
+
+    return bytes > 0 && bytes <= CHILD_BODY_SMALL && !r->expecting_100 &&
+           apr_table_get(r->headers_in, "Transfer-Encoding") == NULL;
+}
+
+int child_body_gather(child_call_t *call)
+{
+    apr_status_t rv = APR_SUCCESS;
+
+    if (!is_small(call->r)) {
+        return OK;
+    }
+    call->body = apr_brigade_create(call->r->pool, call->r->connection->bucket_alloc);
+    while (rv == APR_SUCCESS && !brigade_ended(call->body)) {
+        rv = body_read(call, CHILD_BODY_SMALL, APR_BLOCK_READ);
+    }
+    if (rv == APR_SUCCESS) {
+        return OK;
+    }
+    read_failed(call, rv);
+    return call->client_gone ? HTTP_BAD_REQUEST : call->body_status;
 }

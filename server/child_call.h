@@ -57,6 +57,7 @@ typedef struct child_call_t {
     apr_bucket_brigade *answer; /* built from frames, to be passed on */
     char *arena;                /* CHILD_ARENA bytes */
     apr_size_t arena_used;
+    int failed; /* CUT: the worker itself has given up */
     int passed; /* something went to the client: no other status can be sent */
     int client_gone;
 } child_call_t;
@@ -100,7 +101,16 @@ void child_cancel(const child_call_t *call);
  * sent: forgets that many bytes.
  */
 #define CHILD_BODY_PIECES 64
+#define CHILD_BODY_SMALL  16384 /* bytes: most forms; they travel with the ticket */
 apr_status_t child_body_fill(child_call_t *call, apr_size_t most);
+
+/*
+ * Waits for the whole of a small body, before a channel and a worker are taken, so that a slow
+ * client holds neither.  OK at once for any other body; or the HTTP status of a body that cannot be
+ * read.
+ */
+int child_body_gather(child_call_t *call);
+
 apr_status_t child_body_pieces(child_call_t *call, apr_size_t most, struct iovec *pieces,
                                int *count, apr_size_t *bytes, int *final);
 void child_body_sent(child_call_t *call, apr_size_t bytes);

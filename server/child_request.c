@@ -18,6 +18,7 @@
 #include <http_log.h>
 #include <http_protocol.h>
 #include <http_request.h>
+#include <mod_core.h>
 
 #include "server/child_call.h"
 
@@ -248,6 +249,27 @@ static void response_forget(child_call_t *call)
     call->r->status_line = NULL;
 }
 
+/* The application failed behind its head, of which nothing has been passed on; its worker has
+ * logged why, under the id that the page shows. */
+static int application_failed(child_call_t *call)
+{
+    request_rec *r = call->r;
+    const char *id = r->log_id;
+
+    if (id == NULL) {
+        id = scoreboard_request_id(r->pool, r->request_time, call->lease.index, call->lease.req);
+    }
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                  PIPELOGNO(0209) "the application failed in mid-response, of which nothing was "
+                                  "passed on (%s)",
+                  id);
+    apr_table_setn(r->notes, "verbose-error-to", "*"); /* httpd's word for: anybody may read it */
+    apr_table_setn(r->notes, "error-notes",
+                   apr_pstrcat(r->pool, "<p>The application failed. The log has the reason under ",
+                               ap_escape_html(r->pool, id), ".</p>", NULL));
+    return HTTP_INTERNAL_SERVER_ERROR;
+}
+
 /* The status of a call that ended before a response began. */
 static int call_failed(child_call_t *call, apr_status_t rv)
 {
@@ -275,6 +297,9 @@ static int call_failed(child_call_t *call, apr_status_t rv)
                       PIPELOGNO(0205) "process group %s did not answer within request-timeout",
                       call->instance->name);
         return HTTP_GATEWAY_TIME_OUT;
+    }
+    if (call->failed) {
+        return application_failed(call);
     }
     ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r,
                   PIPELOGNO(0202) "a worker of process group %s ended before it answered",
@@ -383,11 +408,17 @@ int child_handle(request_rec *r)
         ap_get_module_config(r->request_config, &pipeline_module) == NULL) {
         return DECLINED;
     }
+    if (r->method_number == M_TRACE) {
+        return ap_send_http_trace(r); /* which heeds TraceEnable */
+    }
     call_init(&call, r, arena);
     if (call.instance == NULL) {
         return place_missing(r, call.mount->group);
     }
-    status = call_do(&call);
+    status = child_body_gather(&call);
+    if (status == OK) {
+        status = call_do(&call);
+    }
     if (call.instance == NULL) {
         return place_missing(r, call.mount->group);
     }

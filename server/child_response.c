@@ -142,6 +142,7 @@ static apr_status_t file_take(child_call_t *call, const char *bytes, apr_size_t 
 static void end_take(child_call_t *call, apr_byte_t flags)
 {
     if (flags & WIRE_ABORTED || call->in != CHILD_IN_STREAMING) {
+        call->failed = (flags & WIRE_FINAL) != 0;
         call->in = CHILD_IN_CUT;
     } else {
         call->in = CHILD_IN_COMPLETE;

@@ -15,8 +15,6 @@
 APLOG_USE_MODULE(pipeline);
 
 #define PIECES_MAX (CHILD_BODY_PIECES + 2) /* frame header, head, body */
-#define INLINE_MAX \
-    16384 /* body bytes in a ticket: most forms; what is larger goes over the channel */
 
 static void header_write(const child_call_t *call, wire_type_e type, apr_byte_t flags, char *out)
 {
@@ -60,7 +58,7 @@ static apr_status_t ticket_body(child_call_t *call, const wire_head_t *head, apr
                                 struct iovec *pieces, int *count, apr_size_t *bytes,
                                 apr_byte_t *flags)
 {
-    apr_size_t most = room < INLINE_MAX ? room : INLINE_MAX;
+    apr_size_t most = room < CHILD_BODY_SMALL ? room : CHILD_BODY_SMALL;
     apr_status_t rv;
     int final = 0;
 

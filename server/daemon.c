@@ -31,7 +31,7 @@ APLOG_USE_MODULE(pipeline);
     2 /* ms between two attempts to wake a worker: a signal may come just before recv() */
 
 /* Does nothing: that there is a handler ends a system call. */
-static void wake_up(int signum)
+void daemon_wake_up(int signum)
 {
     (void)signum;
 }
@@ -45,12 +45,18 @@ static void signal_set(int signum, void (*handler)(int))
     (void)sigaction(signum, &action, NULL); /* without SA_RESTART: recv() is to end */
 }
 
+/* Handlers that do nothing, where the manager ignores: a program that an application starts gets
+ * the default back, which it would not of a signal that is ignored. */
 static void signals_begin(void)
 {
+    static const int idle[] = { SIGINT, SIGHUP, SIGUSR1, SIGWINCH, DAEMON_WAKE };
     sigset_t none;
+    apr_size_t i;
 
+    for (i = 0; i < sizeof(idle) / sizeof(idle[0]); i++) {
+        signal_set(idle[i], daemon_wake_up);
+    }
     signal_set(SIGTERM, SIG_DFL); /* until the applications are loaded; they may take for ever */
-    signal_set(DAEMON_WAKE, wake_up);
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -97,10 +103,20 @@ static void daemon_load(daemon_t *d)
     if (getppid() != manager) {
         _exit(0); /* it died before the kernel was told to tell us */
     }
+    rv = daemon_fork_guard(d);
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, d->plan.server,
+                     PIPELOGNO(0335) "process group %s: forks cannot be told from the daemon",
+                     d->plan.group->name);
+        _exit(DAEMON_EXIT_INTERP);
+    }
     if (daemon_interp_open(&d->plan, &d->api, d->pchild) != APR_SUCCESS) {
         _exit(DAEMON_EXIT_INTERP);
     }
     rv = d->api->start(d->plan.group, &d->interp, d->pchild);
+    if (daemon_fork_crossed(d)) {
+        _exit(0); /* an application forks while it is imported: this is its child */
+    }
     d->partial = rv == APR_INCOMPLETE;
     if (rv != APR_SUCCESS && (!d->partial || is_served_better(d))) {
         _exit(DAEMON_EXIT_LOAD);
@@ -197,8 +213,9 @@ void daemon_main(const daemon_plan_t *plan)
 
     daemon_become(&d, plan);
     daemon_load(&d);
-    signal_set(SIGTERM,
-               wake_up); /* from now on the manager's word counts, or the end of its socket */
+    signal_set(
+        SIGTERM,
+        daemon_wake_up); /* from now on the manager's word counts, or the end of its socket */
     workers = workers_start(&d);
     message_send(&d, d.partial ? DAEMON_PARTIAL : DAEMON_READY);
     manager_listen(&d);

@@ -20,6 +20,7 @@
 #define DAEMON_EXIT_LOAD       3 /* an application could not be loaded; it was logged */
 #define DAEMON_EXIT_INTERP     4 /* the interpreter could not be started; it was logged */
 #define DAEMON_EXIT_PRIVILEGES 5 /* the identity could not be changed; it was logged */
+#define DAEMON_EXIT_QUEUE      6 /* the queue cannot be read any more; it was logged */
 
 /* How a daemon is started; everything borrowed from the manager, whose fork it is. */
 typedef struct daemon_plan_t {

@@ -9,6 +9,8 @@
  * that a child which sends body can go on to receive.
  *   3. The child sends at most DAEMON_BODY_WINDOW bytes ahead of what was read and told to it, so
  *      `body` never overflows; a child that sends more is treated as gone.
+ *   4. In a process that an application has forked the request counts as cancelled: nothing is sent
+ *      or received there, and the scoreboard is left alone.
  */
 #include "server/daemon_private.h"
 
@@ -35,7 +37,8 @@ int daemon_exchange_sent(const daemon_exchange_t *x)
 
 int daemon_exchange_cancelled(const daemon_exchange_t *x)
 {
-    return x->cancelled || atomic_load(&x->instance->channels[x->channel].req) != x->req;
+    return x->cancelled || atomic_load(&x->instance->channels[x->channel].req) != x->req ||
+           daemon_fork_crossed(x->daemon);
 }
 
 void daemon_exchange_begin(daemon_exchange_t *x, apr_byte_t flags, const char *rest, apr_size_t len)
@@ -116,6 +119,9 @@ static apr_status_t exchange_receive(daemon_exchange_t *x, int block)
     apr_size_t got;
     apr_status_t rv;
 
+    if (daemon_fork_crossed(x->daemon)) {
+        return APR_ECONNABORTED;
+    }
     body_settle(x);
     rv = scoreboard_channel_recv(x->fd, x->in, WIRE_FRAME_MAX, block, &got, NULL);
     if (rv == APR_SUCCESS) {
@@ -248,7 +254,7 @@ apr_status_t daemon_exchange_file(daemon_exchange_t *x, int fd, apr_int64_t offs
     }
     header_write(x, WIRE_FILE, last ? WIRE_FINAL : 0, bytes);
     wire_file_encode(&file, bytes + WIRE_HEADER_SIZE);
-    if (last) {
+    if (last && !daemon_fork_crossed(x->daemon)) {
         scoreboard_channel_finishing(x->instance, x->channel, x->req, x->worker);
     }
     rv = exchange_send(x, &piece, 1, fd);
@@ -274,6 +280,10 @@ apr_status_t daemon_exchange_finish(daemon_exchange_t *x, int complete)
     if (x->state == EXCHANGE_DONE) {
         return APR_SUCCESS;
     }
+    if (daemon_fork_crossed(x->daemon)) {
+        x->state = EXCHANGE_DONE;
+        return APR_ECONNABORTED;
+    }
     if (!complete) {
         if (x->state == EXCHANGE_SENT && out_pending(x)) {
             rv = out_send(x, NULL, 0, 0);
@@ -285,7 +295,7 @@ apr_status_t daemon_exchange_finish(daemon_exchange_t *x, int complete)
         if (complete && x->state != EXCHANGE_OPEN && out_pending(x)) {
             rv = out_send(x, NULL, 0, WIRE_FINAL);
         } else {
-            rv = end_send(x, complete && x->state == EXCHANGE_SENT ? 0 : WIRE_ABORTED);
+            rv = end_send(x, complete && x->state == EXCHANGE_SENT ? 0 : WIRE_ABORTED | WIRE_FINAL);
         }
     }
     x->state = EXCHANGE_DONE;

@@ -29,6 +29,7 @@ typedef struct daemon_t {
         *api;                    /* borrowed from the interpreter module, which is never closed */
     void *interp;                /* owned by pchild */
     int partial;                 /* not every application could be loaded */
+    volatile int *genuine;       /* a page that is wiped in every fork: 0 there */
     _Atomic int draining;        /* written by the main thread */
     _Atomic apr_uint32_t served; /* requests of all workers */
     _Atomic int recycled;        /* the manager was asked for a successor */
@@ -39,6 +40,7 @@ typedef enum { EXCHANGE_OPEN, EXCHANGE_HEAD, EXCHANGE_SENT, EXCHANGE_DONE } exch
 typedef enum { EXCHANGE_BODY_OPEN, EXCHANGE_BODY_ENDED, EXCHANGE_BODY_CUT } exchange_body_e;
 
 struct daemon_exchange_t {
+    const daemon_t *daemon;          /* borrowed */
     scoreboard_instance_t *instance; /* borrowed */
     apr_uint32_t channel;
     apr_uint32_t req;
@@ -75,6 +77,16 @@ typedef struct daemon_worker_t {
     char *ticket;         /* WIRE_FRAME_MAX bytes */
     daemon_exchange_t exchange;
 } daemon_worker_t;
+
+/* daemon.c: the handler of signals that only end a system call. */
+void daemon_wake_up(int signum);
+
+/* daemon_fork.c: from now on forks of this process can be told from it.  APR_SUCCESS, or the error
+ * of mmap, madvise or pthread_atfork. */
+apr_status_t daemon_fork_guard(daemon_t *daemon);
+
+/* True in a process that an application has forked. */
+int daemon_fork_crossed(const daemon_t *daemon);
 
 /* daemon_identity.c: becomes the group's user; APR_SUCCESS, or the reason, logged. Any failure is
  * fatal. */

@@ -86,38 +86,13 @@ static void request_line(request_rec *r, const wire_head_t *head)
         head->text[WIRE_TEXT_AUTH_TYPE].len > 0 ? text(head, WIRE_TEXT_AUTH_TYPE) : NULL;
 }
 
-static char *hex_write(char *out, apr_uint64_t value)
-{
-    static const char digits[] = "0123456789abcdef";
-    char reversed[16];
-    int n = 0;
-
-    do {
-        reversed[n++] = digits[value & 15];
-        value >>= 4;
-    } while (value != 0);
-    while (n > 0) {
-        *out++ = reversed[--n];
-    }
-    return out;
-}
-
-/* The id that a child has logged under, or one of our own: log lines and error pages name it. */
+/* The id that a child has logged under, or the one that a child would make of it. */
 static const char *request_id(apr_pool_t *pool, const daemon_exchange_t *x)
 {
-    char *id;
-    char *end;
-
     if (x->head.text[WIRE_TEXT_REQUEST_ID].len > 0) {
         return x->head.text[WIRE_TEXT_REQUEST_ID].data;
     }
-    id = apr_palloc(pool, 3 * 16 + 3); /* three numbers of 64 bits, two dashes, the NUL */
-    end = hex_write(id, (apr_uint64_t)x->head.request_time);
-    *end++ = '-';
-    end = hex_write(end, x->channel);
-    *end++ = '-';
-    *hex_write(end, x->req) = '\0';
-    return id;
+    return scoreboard_request_id(pool, x->head.request_time, x->channel, x->req);
 }
 
 request_rec *daemon_request_make(daemon_worker_t *worker, const daemon_exchange_t *x)

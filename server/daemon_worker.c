@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <apr_strings.h>
 #include <http_config.h>
@@ -125,6 +126,9 @@ static void ticket_answer(daemon_worker_t *w, const wire_header_t *header, apr_s
 
         ap_set_module_config(r->request_config, &pipeline_module, x);
         w->daemon->api->handle(w->thread_state, r, x);
+        if (daemon_fork_crossed(w->daemon)) {
+            _exit(0); /* the application forked, and its child came back here */
+        }
     } else if (rv != APR_ECONNABORTED) {
         ap_log_error(APLOG_MARK, APLOG_ERR, rv, w->daemon->plan.server,
                      PIPELOGNO(0333) "process group %s: a ticket that cannot be answered",
@@ -183,6 +187,7 @@ static void ticket_serve(daemon_worker_t *w, apr_size_t size)
         return;
     }
     began = scoreboard_clock();
+    x->daemon = w->daemon;
     x->instance = instance;
     x->channel = header.channel;
     x->req = header.req;
@@ -224,19 +229,14 @@ static apr_status_t worker_prepare(daemon_worker_t *w)
     return w->daemon->api->thread_start(w->daemon->interp, w->index, &w->thread_state, w->pool);
 }
 
-/* All signals but the wake-up are the main thread's. */
-static void signals_block(void)
+/* Without its queue a worker is of no use, and would only look busy: the manager starts another. */
+static void queue_lost(const daemon_worker_t *w, apr_status_t rv)
 {
-    sigset_t all;
-
-    (void)sigfillset(&all);
-    (void)sigdelset(&all, DAEMON_WAKE);
-    (void)sigdelset(&all, SIGSEGV);
-    (void)sigdelset(&all, SIGBUS);
-    (void)sigdelset(&all, SIGFPE);
-    (void)sigdelset(&all, SIGILL);
-    (void)sigdelset(&all, SIGABRT);
-    (void)pthread_sigmask(SIG_SETMASK, &all, NULL);
+    ap_log_error(APLOG_MARK, APLOG_CRIT, rv, w->daemon->plan.server,
+                 PIPELOGNO(0334) "process group %s: the queue cannot be read; has an application "
+                                 "closed descriptors that are not its own?",
+                 w->daemon->plan.group->name);
+    _exit(DAEMON_EXIT_QUEUE);
 }
 
 static void *worker_run(void *data)
@@ -244,14 +244,16 @@ static void *worker_run(void *data)
     daemon_worker_t *w = data;
     int queue = w->daemon->plan.instance->queue_recv;
 
-    signals_block();
     if (worker_prepare(w) == APR_SUCCESS) {
         while (!atomic_load(&w->daemon->draining)) {
             apr_size_t got;
+            apr_status_t rv =
+                scoreboard_channel_recv(queue, w->ticket, WIRE_FRAME_MAX, 1, &got, NULL);
 
-            if (scoreboard_channel_recv(queue, w->ticket, WIRE_FRAME_MAX, 1, &got, NULL) ==
-                APR_SUCCESS) {
+            if (rv == APR_SUCCESS) {
                 ticket_serve(w, got);
+            } else if (!APR_STATUS_IS_EINTR(rv) && !APR_STATUS_IS_EAGAIN(rv)) {
+                queue_lost(w, rv);
             }
         }
         w->daemon->api->thread_stop(w->thread_state);

@@ -252,3 +252,32 @@ void scoreboard_channel_unclaim(scoreboard_instance_t *instance, apr_uint32_t in
     }
     channel_freed(instance);
 }
+
+static char *hex_write(char *out, apr_uint64_t value)
+{
+    static const char digits[] = "0123456789abcdef";
+    char reversed[16];
+    int n = 0;
+
+    do {
+        reversed[n++] = digits[value & 15];
+        value >>= 4;
+    } while (value != 0);
+    while (n > 0) {
+        *out++ = reversed[--n];
+    }
+    return out;
+}
+
+const char *scoreboard_request_id(apr_pool_t *pool, apr_time_t request_time, apr_uint32_t index,
+                                  apr_uint32_t req)
+{
+    char *id = apr_palloc(pool, 3 * 16 + 3); /* three numbers of 64 bits, two dashes, the NUL */
+    char *end = hex_write(id, (apr_uint64_t)request_time);
+
+    *end++ = '-';
+    end = hex_write(end, index);
+    *end++ = '-';
+    *hex_write(end, req) = '\0';
+    return id;
+}

@@ -71,6 +71,13 @@ void scoreboard_channel_finishing(scoreboard_instance_t *instance, apr_uint32_t 
 void scoreboard_channel_unclaim(scoreboard_instance_t *instance, apr_uint32_t index,
                                 apr_uint32_t req, apr_uint32_t worker);
 
+/*
+ * The id of a request to which httpd has given none: the same in the child and in the daemon, so
+ * that an error page of the one names a log line of the other.  In pool; children and workers.
+ */
+const char *scoreboard_request_id(apr_pool_t *pool, apr_time_t request_time, apr_uint32_t index,
+                                  apr_uint32_t req);
+
 /* Frees the channels of dead owners, and the slots of managers that died.  Managers, every 100 ms.
  */
 void scoreboard_sweep(scoreboard_instance_t *instance);

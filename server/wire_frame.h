@@ -37,9 +37,11 @@ typedef enum {
     WIRE_WINDOW = 10   /* worker -> channel: so many more body bytes may be sent */
 } wire_type_e;
 
-#define WIRE_MORE     0x01u /* TICKET, HEAD, RESPONSE: the head goes on in the next frame */
-#define WIRE_ABORTED  0x02u /* BODY_END, END: ended before it was complete */
-#define WIRE_FINAL    0x04u /* the body (TICKET, BODY), the response (RESPONSE, DATA, FILE) ends */
+#define WIRE_MORE    0x01u /* TICKET, HEAD, RESPONSE: the head goes on in the next frame */
+#define WIRE_ABORTED 0x02u /* BODY_END, END: ended before it was complete */
+/* TICKET, BODY: the body ends with this frame; RESPONSE, DATA, FILE: so does the response; END with
+ * WIRE_ABORTED: the worker says so itself (else its manager does, once it is dead). */
+#define WIRE_FINAL    0x04u
 #define WIRE_HAS_BODY 0x08u /* TICKET: a body follows on the channel (or in-line and further) */
 #define WIRE_ON_DEMAND                                                         \
     0x10u /* TICKET: the body is sent once a WINDOW asks for it (100-continue) \

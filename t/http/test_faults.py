@@ -33,6 +33,7 @@ def kill(pid):
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.serial
 def test_request_of_a_killed_daemon_gets_502_and_the_next_is_served(apache):
     server = site(apache)
     server.expect("PIPE0312", "PIPE0202")
@@ -179,3 +180,78 @@ def test_a_worker_that_does_not_answer_is_504(apache):
     server.expect("PIPE0205")
     assert server.get("/app/sleep?s=3").status == 504
     assert server.get("/app/pid").status == 200
+
+
+@pytest.mark.parametrize("how", ["exit", "raise", "return"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_fork_of_an_application_is_no_worker(apache, how, threads):
+    server = site(apache, number=1, threads=threads)
+    server.expect("PIPE0510", "PIPE0511", "PIPE0513")
+    daemons = {p.pid for p in server.processes("daemon")}
+    for _ in range(3):
+        answer = server.get(f"/app/fork?how={how}")
+        assert (answer.status, answer.text) == (200, "the parent answers")
+    assert {int(server.get("/app/pid").text) for _ in range(20)} == daemons
+    assert processes.wait_until(
+        lambda: {p.pid for p in server.processes() if p.name.startswith("pipeline:")} == daemons,
+        5 * PATIENCE,
+    )
+
+
+def test_programs_of_an_application_hear_signals(apache):
+    server = site(apache, number=1)
+    assert server.get("/app/terminate", timeout=30).text == "[true, true, true, true, true]"
+
+
+def test_daemon_whose_descriptors_were_closed_is_replaced(apache):
+    server = site(apache, number=1)
+    server.expect("PIPE0334", "PIPE0202", "PIPE0206", "PIPE0312", "PIPE0313", "PIPE0314")
+    server.expect("PIPE0201", "PIPE0517", "PIPE0205")
+    with server.connect(timeout=5) as connection:
+        connection.begin("GET", "/app/close-all")
+        assert processes.wait_until(lambda: status(server)["Deaths"] >= 1, 10 * PATIENCE)
+        assert processes.wait_until(lambda: server.get("/app/pid").status == 200, 10 * PATIENCE)
+
+
+def test_slow_sender_of_a_small_body_holds_no_worker(apache):
+    server = site(apache, number=1)
+    slow = [server.connect() for _ in range(6)]
+    exchanges = [connection.begin("POST", "/app/count", length=10) for connection in slow]
+    for exchange in exchanges:
+        exchange.send(b"12345")
+    time.sleep(0.3)
+    assert status(server)["Busy"] == 0
+    assert server.get("/app/pid").status == 200
+    for exchange in exchanges:
+        exchange.send(b"67890")
+        assert exchange.response().body == b"10"
+
+
+def test_application_that_fails_late_names_the_line_of_the_log(apache):
+    server = site(apache)
+    server.expect("PIPE0511", "PIPE0209", "PIPE0206")
+    seen = set()
+    for _ in range(10):
+        try:
+            answer = server.get("/app/fail-late")
+        except client.Cut:
+            continue
+        seen.add(answer.status)
+        assert answer.status == 500
+        shown = re.search(r"under ([0-9a-f-]+)", answer.text)
+        assert f"[{shown.group(1)}]" in server.log()
+    assert seen <= {500}
+
+
+def test_trace_is_httpds_own_affair(apache):
+    server = apache("TraceEnable off\n" + steps())
+    assert processes.wait_until(lambda: server.get("/ready").status == 200, 20 * PATIENCE)
+    assert server.request("TRACE", "/app/pid").status == 405
+
+
+def test_status_that_httpd_does_not_know_is_passed_on(apache):
+    server = site(apache)
+    with server.connect() as connection:
+        for line in ("299 Odd", "299 "):
+            response = connection.get("/app/status?line=" + line.replace(" ", "%20"))
+            assert response.status == 299

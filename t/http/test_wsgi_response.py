@@ -128,7 +128,7 @@ def test_close_is_called_once_after_each_response(server):
     assert server.get("/closing_badly").body == b"whole"
     assert server.get("/which_closed").body == b"bad"
     with contextlib.suppress(Cut):
-        assert server.get("/closing_after_cut").status == 502
+        assert server.get("/closing_after_cut").status == 500
     assert server.get("/which_closed").body == b"cut"
 
 

@@ -39,8 +39,9 @@ static unsigned flags_of(int type)
     case WIRE_RESPONSE:
         return WIRE_MORE | WIRE_FINAL;
     case WIRE_BODY_END:
-    case WIRE_END:
         return WIRE_ABORTED;
+    case WIRE_END:
+        return WIRE_ABORTED | WIRE_FINAL;
     default:
         return 0;
     }
