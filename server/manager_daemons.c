@@ -138,6 +138,7 @@ static apr_status_t daemon_fork(manager_t *m, manager_group_t *g, manager_daemon
     d->control = pair[0];
     d->replaced = 0;
     d->partial = 0;
+    d->killed = 0;
     d->deadline = scoreboard_clock() + g->group->startup_timeout;
     ap_log_error(APLOG_MARK, APLOG_INFO, 0, m->server,
                  "process group %s: daemon %" APR_PID_T_FMT " of generation %u starts",
@@ -343,8 +344,7 @@ void manager_daemon_ended(manager_t *m, manager_group_t *g, manager_daemon_t *d,
 {
     scoreboard_process_e state = d->state;
     apr_uint32_t threads = g->instance->board->threads;
-    int late =
-        state == SCOREBOARD_STARTING && d->deadline != 0 && scoreboard_clock() >= d->deadline;
+    int late = state == SCOREBOARD_STARTING && d->killed;
 
     if (g->state == MANAGER_SERVING || state == SCOREBOARD_READY) {
         ended_log(m, g, d, status);
@@ -379,9 +379,11 @@ void manager_daemons_expire(manager_t *m, manager_group_t *g)
     for (i = 0; i < g->rows; i++) {
         manager_daemon_t *d = &g->daemons[i];
 
-        if (d->pid == 0 || d->deadline == 0 || now < d->deadline) {
+        /* One that was killed may take a while to go, but no second signal hastens it. */
+        if (d->pid == 0 || d->killed || d->deadline == 0 || now < d->deadline) {
             continue;
         }
+        d->killed = 1;
         if (d->state != SCOREBOARD_DRAINING || g->state != MANAGER_STOPPING) {
             ap_log_error(APLOG_MARK, APLOG_ERR, 0, m->server,
                          PIPELOGNO(0315) "a daemon of process group %s (pid %" APR_PID_T_FMT

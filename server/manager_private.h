@@ -32,6 +32,7 @@ typedef struct manager_daemon_t {
     int control;       /* our end of the control pair */
     scoreboard_process_e state;
     apr_int64_t deadline; /* us, CLOCK_MONOTONIC: killed if it is not ready or gone by then */
+    int killed;           /* it was late, and has had its SIGKILL */
     int replaced;         /* a successor is starting; it serves until that is ready */
     int partial;          /* it could not load every application */
 } manager_daemon_t;

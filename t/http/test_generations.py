@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Graceful, restart, stop: nothing is lost, nobody waits, what cannot load changes nothing."""
 
+import contextlib
 import os
 import signal
+import subprocess
 import threading
 import time
 
@@ -163,6 +165,32 @@ def test_import_that_never_returns_is_ended_by_startup_timeout(apache):
     server.expect("PIPE0315", "PIPE0312", "PIPE0311", "PIPE0200", "PIPE0201")
     server.wait_log("PIPE0311")
     assert server.get("/app/pid").status == 503
+
+
+def test_a_kill_is_told_once_however_long_the_daemon_takes_to_go(apache):
+    """A tracer that sleeps keeps the dead daemon from being reaped."""
+    directives = OWN.replace("processes=2 threads=2", "processes=1 startup-timeout=2")
+    server = apache(directives, files={"app/own.py": "while True:\n    pass\n"})
+    server.expect("PIPE0315", "PIPE0312", "PIPE0311")
+    (daemon,) = processes.wait_until(lambda: server.processes("daemon"), 2)
+    with held_by_tracer(daemon.pid):
+        server.wait_log("PIPE0315")
+        time.sleep(0.5)
+        assert server.log().count("PIPE0315") == 1
+    server.wait_log("PIPE0311")
+
+
+@contextlib.contextmanager
+def held_by_tracer(pid):
+    """Until this ends, the process stays a zombie if it is killed, and its parent hears nothing."""
+    tracer = subprocess.Popen(["strace", "-o", "/dev/null", "-p", str(pid)], stderr=subprocess.PIPE)
+    try:
+        assert b"attached" in tracer.stderr.readline()
+        tracer.send_signal(signal.SIGSTOP)
+        yield
+    finally:
+        tracer.kill()
+        tracer.communicate(timeout=10)
 
 
 def test_stop_ends_everything_and_lets_requests_go(apache):
