@@ -179,14 +179,28 @@ include t/tests.mk
 DIST_PACKAGES := $(PREFIX)/lib/python$(PYTHON_VERSION)/dist-packages
 SHARE := $(PREFIX)/share/mod_pipeline
 
+INSTALLED_MODULES := $(DESTDIR)$(HTTPD_LIBEXECDIR)
+INSTALLED_PACKAGE := $(DESTDIR)$(DIST_PACKAGES)/mod_pipeline
+INSTALLED_SHARE := $(DESTDIR)$(SHARE)
+PACKAGE_NAMES := $(PACKAGE_FILES:python/mod_pipeline/%=%) $(notdir $(EXTENSION))
+PACKAGE_FOLDERS := $(patsubst %/,%,$(sort $(dir $(addprefix $(INSTALLED_PACKAGE)/,$(PACKAGE_NAMES)))))
+
+# A file of a running process must never be written into: install(1) removes it and makes another,
+# with the mode that is asked for, whatever the umask. The package's folder is ours, so what is in
+# it and was not installed is an older version's; folders that exist keep their modes.
 install: all
-	install -d $(DESTDIR)$(HTTPD_LIBEXECDIR) $(DESTDIR)$(DIST_PACKAGES) $(DESTDIR)$(SHARE)
-	install -m 644 $(MODULE) $(INTERP) $(DESTDIR)$(HTTPD_LIBEXECDIR)
-	cp -rL $(PACKAGE) $(DESTDIR)$(DIST_PACKAGES)
-	cp -r requirements/runtime.txt $(wildcard conf.d) $(DESTDIR)$(SHARE)
-	@echo "Modules:        $(DESTDIR)$(HTTPD_LIBEXECDIR)"
-	@echo "Python package: $(DESTDIR)$(DIST_PACKAGES)/mod_pipeline"
-	@echo "Configuration:  $(DESTDIR)$(SHARE)/conf.d (and runtime.txt, the PyPI requirements)"
+	for folder in $(INSTALLED_MODULES) $(PACKAGE_FOLDERS) $(INSTALLED_SHARE)/conf.d; do \
+	    test -d $$folder || install -d -m 755 $$folder || exit; done
+	install -m 644 $(MODULE) $(INTERP) $(INSTALLED_MODULES)
+	for name in $(PACKAGE_NAMES); do \
+	    install -m 644 $(PACKAGE)/$$name $(INSTALLED_PACKAGE)/$$name || exit; done
+	find $(INSTALLED_PACKAGE) ! -type d $(PACKAGE_NAMES:%=! -path '$(INSTALLED_PACKAGE)/%') -delete
+	find $(INSTALLED_PACKAGE) -type d -empty -delete
+	install -m 644 requirements/runtime.txt $(INSTALLED_SHARE)
+	install -m 644 $(wildcard conf.d/*) $(INSTALLED_SHARE)/conf.d
+	@echo "Modules:        $(INSTALLED_MODULES)"
+	@echo "Python package: $(INSTALLED_PACKAGE)"
+	@echo "Configuration:  $(INSTALLED_SHARE)/conf.d (and runtime.txt, the PyPI requirements)"
 
 clean:
 	rm -rf build .venv
