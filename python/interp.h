@@ -97,10 +97,18 @@ apr_status_t interp_wsgi_call(interp_thread_t *thread, PyObject *application, Py
 /*
  * The same from an answer at hand, as though an application had given it: status ("200 OK"),
  * headers (a list of pairs of str), body (an iterable of bytes; a list of one item is the fast
- * way). APR_EGENERAL: refused as start_response would refuse it, the exception is set.
+ * way). APR_EGENERAL: refused as start_response or a body's item would be, the exception is set.
+ * Only the items of an iterator are not looked at: they do not exist yet.
  */
 apr_status_t interp_wsgi_answer(interp_thread_t *thread, PyObject *status, PyObject *headers,
                                 PyObject *body, PyObject **response);
+
+/*
+ * Whether such an answer can be sent, its head's size included, without giving it; nothing may have
+ * been given before. APR_EGENERAL: it cannot, the exception is set.
+ */
+apr_status_t interp_wsgi_check(interp_thread_t *thread, PyObject *status, PyObject *headers,
+                               PyObject *body);
 
 /*
  * Sends the body, ends the exchange, calls close() of the iterable (once, whatever happens).

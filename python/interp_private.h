@@ -168,6 +168,9 @@ apr_status_t interp_response_start(interp_response_t *response, PyObject *status
 /* Hands the head to the exchange, once. APR_EGENERAL: refused, the exception is set. */
 apr_status_t interp_response_head(interp_response_t *response);
 
+/* Whether an item may be part of a body. APR_EGENERAL: refused, the exception is set. */
+apr_status_t interp_response_check(interp_response_t *response, PyObject *item);
+
 /*
  * Takes one item of the body; more: it may wait for what follows. APR_EOF: no more is wanted (the
  * response has ended); APR_ECONNABORTED: nobody waits; APR_EGENERAL: the exception is set.

@@ -318,15 +318,23 @@ static apr_status_t response_bytes(interp_response_t *response, const char *data
     return interp_exchange_send(response->thread, data, len, how);
 }
 
+apr_status_t interp_response_check(interp_response_t *response, PyObject *item)
+{
+    if (PyBytes_Check(item)) {
+        return APR_SUCCESS;
+    }
+    PyErr_Format(PyExc_TypeError, "the body must be made of bytes, not %.100s",
+                 Py_TYPE(item)->tp_name);
+    return response_refuse(response, INTERP_FAULT_BODY);
+}
+
 apr_status_t interp_response_item(interp_response_t *response, PyObject *item, int more)
 {
     apr_size_t len;
-    apr_status_t rv;
+    apr_status_t rv = interp_response_check(response, item);
 
-    if (!PyBytes_Check(item)) {
-        PyErr_Format(PyExc_TypeError, "the body must be made of bytes, not %.100s",
-                     Py_TYPE(item)->tp_name);
-        return response_refuse(response, INTERP_FAULT_BODY);
+    if (rv != APR_SUCCESS) {
+        return rv;
     }
     len = (apr_size_t)PyBytes_GET_SIZE(item);
     if (!len) {

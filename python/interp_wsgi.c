@@ -55,23 +55,108 @@ apr_status_t interp_wsgi_call(interp_thread_t *thread, PyObject *application, Py
     return APR_SUCCESS;
 }
 
-apr_status_t interp_wsgi_answer(interp_thread_t *thread, PyObject *status, PyObject *headers,
-                                PyObject *body, PyObject **response)
+/* ---- Answers at hand ------------------------------------------------------------------------- */
+
+/* A str or bytes can be iterated, but never yields bytes. */
+static apr_status_t wsgi_check_iterable(interp_thread_t *thread, PyObject *body)
+{
+    if (!PyUnicode_Check(body) && !PyBytes_Check(body) &&
+        (Py_TYPE(body)->tp_iter || PySequence_Check(body))) {
+        return APR_SUCCESS;
+    }
+    PyErr_Format(PyExc_TypeError, "the application returned %.100s, not an iterable of bytes",
+                 Py_TYPE(body)->tp_name);
+    thread->fault = INTERP_FAULT_BODY;
+    return APR_EGENERAL;
+}
+
+static apr_status_t wsgi_refuse_short(interp_response_t *response, apr_int64_t total)
+{
+    PyErr_Format(PyExc_ValueError, "the body has %lld bytes, Content-Length says %lld",
+                 (long long)total, (long long)response->head.content_length);
+    response->thread->fault = INTERP_FAULT_BODY;
+    return APR_EGENERAL;
+}
+
+static apr_status_t wsgi_check_items(interp_response_t *response, PyObject *body)
+{
+    PyObject *items = PyObject_GetIter(body);
+    PyObject *item;
+    apr_int64_t total = 0;
+    apr_status_t rv = items ? APR_SUCCESS : APR_EGENERAL;
+
+    while (rv == APR_SUCCESS && (item = PyIter_Next(items))) {
+        rv = interp_response_check(response, item);
+        total += rv == APR_SUCCESS ? PyBytes_GET_SIZE(item) : 0;
+        Py_DECREF(item);
+    }
+    Py_XDECREF(items);
+    if (rv != APR_SUCCESS || PyErr_Occurred()) {
+        return APR_EGENERAL;
+    }
+    if (!response->bodiless && total < response->head.content_length) {
+        return wsgi_refuse_short(response, total);
+    }
+    return APR_SUCCESS;
+}
+
+/* What has its items already is looked through; what makes them when it is asked cannot be. */
+static apr_status_t wsgi_check_body(interp_response_t *response, PyObject *body)
+{
+    apr_status_t rv = wsgi_check_iterable(response->thread, body);
+
+    if (rv == APR_SUCCESS &&
+        (PyList_Check(body) || PyTuple_Check(body) || PyDict_Check(body) || PyAnySet_Check(body) ||
+         PyByteArray_Check(body) || PyMemoryView_Check(body))) {
+        rv = wsgi_check_items(response, body);
+    }
+    return rv;
+}
+
+/* A response that has passed the checks, and does not hold its body yet; else NULL. */
+static interp_response_t *wsgi_checked(interp_thread_t *thread, PyObject *status, PyObject *headers,
+                                       PyObject *body)
 {
     interp_response_t *made = (interp_response_t *)interp_response_new(thread);
 
-    *response = NULL;
+    if (!made) {
+        return NULL;
+    }
+    thread->fault = INTERP_FAULT_NONE;
+    if (interp_response_start(made, status, headers) != APR_SUCCESS ||
+        wsgi_check_body(made, body) != APR_SUCCESS) {
+        wsgi_release(made);
+        return NULL;
+    }
+    return made;
+}
+
+apr_status_t interp_wsgi_answer(interp_thread_t *thread, PyObject *status, PyObject *headers,
+                                PyObject *body, PyObject **response)
+{
+    interp_response_t *made = wsgi_checked(thread, status, headers, body);
+
+    *response = (PyObject *)made;
     if (!made) {
         return APR_EGENERAL;
     }
-    thread->fault = INTERP_FAULT_NONE;
-    if (interp_response_start(made, status, headers) != APR_SUCCESS) {
-        wsgi_release(made);
+    made->body = Py_NewRef(body);
+    return APR_SUCCESS;
+}
+
+apr_status_t interp_wsgi_check(interp_thread_t *thread, PyObject *status, PyObject *headers,
+                               PyObject *body)
+{
+    interp_response_t *made = wsgi_checked(thread, status, headers, body);
+    apr_status_t rv;
+
+    if (!made) {
         return APR_EGENERAL;
     }
-    made->body = Py_NewRef(body);
-    *response = (PyObject *)made;
-    return APR_SUCCESS;
+    rv = interp_response_head(made);
+    wsgi_take_back(made);
+    wsgi_release(made);
+    return rv == APR_EGENERAL ? rv : APR_SUCCESS; /* that nobody waits any more is no fault */
 }
 
 /* ---- Sending --------------------------------------------------------------------------------- */
@@ -122,24 +207,14 @@ static apr_status_t wsgi_send_sequence(interp_response_t *response)
     return rv;
 }
 
-/* A str or bytes can be iterated, but never yields bytes. */
-static int wsgi_iterable(PyObject *body)
-{
-    return !PyUnicode_Check(body) && !PyBytes_Check(body) &&
-           (Py_TYPE(body)->tp_iter || PySequence_Check(body));
-}
-
 static apr_status_t wsgi_send_iterable(interp_response_t *response)
 {
-    apr_status_t rv = APR_SUCCESS;
+    apr_status_t rv = wsgi_check_iterable(response->thread, response->body);
     PyObject *items;
     PyObject *item;
 
-    if (!wsgi_iterable(response->body)) {
-        PyErr_Format(PyExc_TypeError, "the application returned %.100s, not an iterable of bytes",
-                     Py_TYPE(response->body)->tp_name);
-        response->thread->fault = INTERP_FAULT_BODY;
-        return APR_EGENERAL;
+    if (rv != APR_SUCCESS) {
+        return rv;
     }
     items = PyObject_GetIter(response->body);
     if (!items) {
@@ -205,10 +280,7 @@ static apr_status_t wsgi_short(interp_response_t *response)
     request_rec *r = thread->r;
 
     if (!interp_thread_sent(thread)) {
-        PyErr_Format(PyExc_ValueError, "the body has %lld bytes, Content-Length says %lld",
-                     (long long)response->sent, (long long)response->head.content_length);
-        thread->fault = INTERP_FAULT_BODY;
-        return APR_EGENERAL;
+        return wsgi_refuse_short(response, response->sent);
     }
     Py_BEGIN_ALLOW_THREADS
     ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,

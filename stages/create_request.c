@@ -66,15 +66,17 @@ static int create_request_add(void *list, const char *name, const char *value)
     return rc == 0;
 }
 
-/* The response as WSGI has it, with the headers that httpd modules' stages have set. */
-static apr_status_t create_request_render(stage_run_t *run)
+/*
+ * The response as WSGI has it, (status, headers, body), with the headers that httpd modules' stages
+ * have set.  A new reference, or NULL with an exception set.
+ */
+static PyObject *create_request_parts(const stage_run_t *run)
 {
-    publish_run_t *py = runner_python(run);
+    const publish_run_t *py = runner_python(run);
     PyObject *extra = PyList_New(0), *response = NULL, *parts = NULL;
-    apr_status_t rv = APR_EGENERAL;
 
     if (extra == NULL) {
-        return APR_EGENERAL;
+        return NULL;
     }
     apr_table_do(create_request_add, extra, run->r->headers_out, NULL);
     apr_table_do(create_request_add, extra, run->r->err_headers_out, NULL);
@@ -84,6 +86,36 @@ static apr_status_t create_request_render(stage_run_t *run)
     if (response != NULL) {
         parts = PyObject_CallMethod(response, "render", "O", extra);
     }
+    Py_XDECREF(response);
+    Py_DECREF(extra);
+    return parts;
+}
+
+/* A stage's own answer was checked when it was given. */
+apr_status_t create_request_check(stage_run_t *run)
+{
+    publish_run_t *py = runner_python(run);
+    apr_status_t rv = APR_EGENERAL;
+    PyObject *parts;
+
+    if (py->response != NULL || run->work->answer.status != 0) {
+        return APR_SUCCESS;
+    }
+    parts = create_request_parts(run);
+    if (parts != NULL) {
+        rv = interp_wsgi_check(run->work->thread, PyTuple_GET_ITEM(parts, 0),
+                               PyTuple_GET_ITEM(parts, 1), PyTuple_GET_ITEM(parts, 2));
+    }
+    Py_XDECREF(parts);
+    return rv == APR_SUCCESS ? rv : publish_raise(py);
+}
+
+static apr_status_t create_request_render(stage_run_t *run)
+{
+    publish_run_t *py = runner_python(run);
+    PyObject *parts = create_request_parts(run);
+    apr_status_t rv = APR_EGENERAL;
+
     if (parts != NULL) {
         rv = interp_wsgi_answer(run->work->thread, PyTuple_GET_ITEM(parts, 0),
                                 PyTuple_GET_ITEM(parts, 1), PyTuple_GET_ITEM(parts, 2),
@@ -93,8 +125,6 @@ static apr_status_t create_request_render(stage_run_t *run)
         run->status = atoi(PyUnicode_AsUTF8(PyTuple_GET_ITEM(parts, 0)));
     }
     Py_XDECREF(parts);
-    Py_XDECREF(response);
-    Py_DECREF(extra);
     return rv;
 }
 

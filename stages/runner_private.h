@@ -71,10 +71,16 @@ extern const stage_actions_t stage_python;
  * with the exception kept.
  */
 
+/* Whether the response, as it is now, can be sent (create_request.c). */
+apr_status_t create_request_check(stage_run_t *run);
+
 /* Begins a transaction (transaction.c); what an older one left is aborted. */
 apr_status_t transaction_begin(stage_run_t *run);
 
-/* Annotates it, and commits, or aborts if it is doomed or vetoed.  Aborted too when it fails. */
+/*
+ * Annotates it, and commits, or aborts if it is doomed or vetoed.  Aborted too when it fails, and
+ * when the response cannot be sent.
+ */
 apr_status_t transaction_end(stage_run_t *run);
 
 /* Aborts it; logs if even that fails.  Keeps a kept exception. */

@@ -4,8 +4,9 @@
  * A worker thread, with the GIL; the transaction is the thread's own (transaction.manager).
  *
  * Every method commits, GET too.  Doomed, or against the site's ICommitVeto: aborted, and answered
- * all the same.  Whether another attempt may help is asked before the abort, while the storages
- * that have joined can still say so.
+ * all the same.  A response that cannot be sent is found before the commit and fails like a view,
+ * so that whoever gets an error page has changed nothing.  Whether another attempt may help is
+ * asked before the abort, while the storages that have joined can still say so.
  */
 #include "stages/runner_private.h"
 
@@ -121,7 +122,7 @@ static int transaction_wanted(stage_run_t *run, PyObject *transaction)
     return vetoed < 0 ? -1 : !vetoed;
 }
 
-apr_status_t transaction_end(stage_run_t *run)
+static apr_status_t transaction_finish(stage_run_t *run)
 {
     publish_run_t *py = runner_python(run);
     PyObject *transaction = PyObject_CallMethod(transaction_manager(run), "get", NULL);
@@ -141,6 +142,17 @@ apr_status_t transaction_end(stage_run_t *run)
     }
     Py_XDECREF(committed);
     Py_XDECREF(transaction);
+    return rv;
+}
+
+apr_status_t transaction_end(stage_run_t *run)
+{
+    apr_status_t rv = create_request_check(run);
+
+    if (rv == APR_SUCCESS) {
+        return transaction_finish(run);
+    }
+    transaction_abort(run);
     return rv;
 }
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The response of a published request: status, headers, cookies, body. It holds data only.
 
-Used by one worker thread at a time; the stage create_request renders it, after the commit.
+Used by one worker thread at a time. The stage transaction renders it before the commit, to see
+whether it can be sent, and the stage create_request after it, to be sent.
 """
 
 import re

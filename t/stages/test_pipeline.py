@@ -228,6 +228,55 @@ def test_doomed_transaction_is_aborted_and_answered(site):
     assert "Welcome" in server.get("/welcome", ONE).text
 
 
+HEADS = ("injection", "foreign", "long", "hop", "status", "reason", "cookie")
+BODIES = ("texts", "mixed", "dict", "set", "array", "number", "short")
+
+
+def test_response_that_cannot_be_sent_commits_nothing_and_gets_a_page(site):
+    server = site()
+    server.expect("PIPE0640")
+    for kind in HEADS + BODIES:
+        answer = server.get(f"/welcome/unsendable?kind={kind}", ONE)
+        assert (answer.status, answer.header("X-Title")) == (500, None), kind
+        assert "The log knows this request" in answer.text, kind
+        assert "Welcome" in server.get("/welcome", ONE).text, kind
+    assert server.log().count("PIPE0640") == len(HEADS + BODIES)
+    assert server.get("/welcome/unsendable?kind=none", ONE).text == "a page"
+    assert "changed by none" in server.get("/welcome", ONE).text
+
+
+def test_header_that_a_stage_inside_the_transaction_spoils_commits_nothing(site):
+    server = site("PipelineStage spoil audit:spoil after=transaction before=traverse")
+    server.expect("PIPE0640")
+    assert post(server, "/welcome/edit", {"text": "changed"}).status == 500
+    assert server.log().count("PIPE0640") == 1
+    assert server.get("/absent", ONE).status == 404
+
+
+def test_answer_of_a_stage_that_cannot_be_sent_gets_an_error_page(site):
+    server = site("PipelineStage texts audit:texts after=transaction types=browser")
+    server.expect("PIPE0640")
+    answer = server.get("/", ONE)
+    assert answer.status == 500
+    assert "The log knows this request" in answer.text
+
+
+def test_page_for_an_exception_that_cannot_be_sent_is_replaced_and_stores_nothing(site):
+    server = site()
+    server.expect("PIPE0640", "PIPE0641")
+    answer = server.get("/@@raise?what=unsendable", ONE)
+    assert answer.status == 500
+    assert "The log knows this request" in answer.text
+    assert "Welcome" in server.get("/welcome", ONE).text
+
+
+def test_what_a_generator_yields_is_found_after_the_commit(site):
+    server = site()
+    server.expect("PIPE0513")
+    assert server.get("/welcome/lazy", ONE).status == 500
+    assert "kept" in server.get("/welcome", ONE).text
+
+
 def test_conflict_is_retried_with_the_whole_body(site):
     server = site()
     for times in (0, 1, 2):
@@ -286,13 +335,6 @@ def test_view_that_returns_something_else_gives_an_error_page(site):
     server.expect("PIPE0640")
     assert server.get("/@@result?kind=number", ONE).status == 500
     assert "returned 42" in server.log()
-
-
-def test_reason_that_is_no_text_is_an_error_of_the_site(site):
-    server = site()
-    server.expect("PIPE0512")
-    assert server.get("/@@result?kind=reason", ONE).status == 500
-    assert server.get("/welcome", ONE).status == 200
 
 
 def test_name_to_traverse_that_is_no_text_gives_an_error_page(site):

@@ -27,6 +27,17 @@ def hooks(environ):
     environ["zope.response"].setHeader("X-Seen", ",".join(seen))
 
 
+def spoil(environ):
+    """On the way out, a header that cannot be sent."""
+    yield
+    environ["zope.response"].setHeader("X-Title", "a\nb")
+
+
+def texts(environ):
+    """An answer whose body is not made of bytes."""
+    return 200, [], ["not bytes"]
+
+
 def gate(environ, key="secret"):
     """Only those who know the key get any further."""
     if environ.get("HTTP_X_KEY") != key:

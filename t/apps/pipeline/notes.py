@@ -188,6 +188,7 @@ class Raise(BrowserView):
             "error": ValueError("a <secret> of the site"),
             "quota": QuotaExceeded("too many notes"),
             "double": DoubleTrouble("first"),
+            "unsendable": UnsendableError("first"),
             "unauthorized": Unauthorized(),
             "redirect": Redirect("/sub"),
             "outside": Redirect("http://elsewhere.example/"),
@@ -198,9 +199,6 @@ class Result(BrowserView):
     def __call__(self, kind):
         if kind == "iterable":
             return (line for line in (b"one ", b"two ", b"three"))
-        if kind == "reason":
-            self.request.response.setStatus(200, "\ud800")
-            return "the status has a reason that is no text"
         if kind == "response":
             self.request.response.setStatus(202)
             self.request.response.setHeader("X-Own", "yes")
@@ -208,6 +206,48 @@ class Result(BrowserView):
             self.request.response.setResult("as the view set it")
             return self.request.response
         return {"none": None, "bytes": b"\x00\x01", "number": 42}[kind]
+
+
+class Unsendable(BrowserView):
+    """Changes the note, and answers with what no client can be sent."""
+
+    def __call__(self, kind):
+        self.context.text = f"changed by {kind}"
+        response = self.request.response
+        if kind == "short":
+            response.setResult(b"short")
+        spoil = {
+            "injection": lambda: response.setHeader("X-Title", "a\r\nSet-Cookie: b=c"),
+            "foreign": lambda: response.setHeader("X-Title", "\u20ac"),
+            "long": lambda: response.setHeader("X-Title", "x" * 70_000),
+            "hop": lambda: response.setHeader("Connection", "close"),
+            "status": lambda: response.setStatus(99),
+            "reason": lambda: response.setStatus(200, "\ud800"),
+            "cookie": lambda: response.setCookie("a b", "c"),
+            "short": lambda: response.setHeader("Content-Length", 100),
+        }
+        spoil.get(kind, lambda: None)()
+        results = {"texts": ["a", "b"], "mixed": (b"a", "b"), "dict": {"a": 1}, "set": {"a"}}
+        results |= {"array": bytearray(b"a"), "number": 5, "short": response}
+        return results.get(kind, "a page")
+
+
+class Lazy(BrowserView):
+    """What a generator yields is not known before the commit."""
+
+    def __call__(self):
+        self.context.text = "kept"
+        return (item for item in ("not bytes",))
+
+
+class UnsendableError(Exception):
+    """Its page cannot be sent."""
+
+
+class UnsendablePage(BrowserView):
+    def __call__(self):
+        self.request.getVirtualHostRoot()["welcome"].text = "changed by a page for an error"
+        return ["not bytes"]
 
 
 class QuotaPage(BrowserView):
