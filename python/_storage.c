@@ -183,10 +183,28 @@ PyObject *storage_raise(instance_t *self, apr_status_t rv, storage_oid_t oid)
 
 /* ---- The database ---- */
 
+/* The URI's text, which belongs to arg; NULL with an exception set. */
+static const char *uri_text(PyObject *arg)
+{
+    const char *text;
+    Py_ssize_t size;
+
+    if (!PyUnicode_Check(arg)) {
+        PyErr_Format(PyExc_TypeError, "uri must be a string, not %.100s", Py_TYPE(arg)->tp_name);
+        return NULL;
+    }
+    text = PyUnicode_AsUTF8AndSize(arg, &size);
+    if (text && strlen(text) != (size_t)size) {
+        PyErr_Format(PyExc_ValueError, "storage URI %R has a NUL", arg);
+        return NULL;
+    }
+    return text;
+}
+
 static PyObject *module_open(PyObject *module, PyObject *arg)
 {
     module_state_t *state = PyModule_GetState(module);
-    const char *uri = PyUnicode_AsUTF8(arg);
+    const char *uri = uri_text(arg);
     char message[MESSAGE_SIZE];
     storage_t *storage;
     database_t *database;

@@ -99,12 +99,29 @@ static const char *parse_options(uri_t *uri, const char *query, apr_pool_t *pool
     return uri_options_check(uri->options, pool);
 }
 
+static int has_control_character(const char *text, const char *end)
+{
+    while (text < end && !apr_iscntrl(*text)) {
+        text++;
+    }
+    return text < end;
+}
+
+/* The root directory holds no database: whoever names it has left something out. */
+static int is_root(const char *path)
+{
+    return path[strspn(path, "/")] == '\0';
+}
+
 static const char *parse_path(uri_t *uri, const char *text, const char *end, apr_pool_t *pool)
 {
     const char *colon = strstr(text, "://");
 
     if (!colon || colon > end || colon == text) {
         return "it has no scheme; write sqlite:///absolute/directory";
+    }
+    if (has_control_character(text, end)) {
+        return "its path has a control character; write it as %XX";
     }
     uri->scheme = apr_pstrmemdup(pool, text, (apr_size_t)(colon - text));
     uri->name = apr_pstrmemdup(pool, text, (apr_size_t)(end - text));
@@ -114,6 +131,9 @@ static const char *parse_path(uri_t *uri, const char *text, const char *end, apr
     }
     if (uri->path[0] != '/') {
         return "its path is not absolute; write sqlite:///absolute/directory";
+    }
+    if (is_root(uri->path)) {
+        return "its path is the root directory; write sqlite:///absolute/directory";
     }
     return NULL;
 }

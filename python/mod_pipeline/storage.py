@@ -47,6 +47,8 @@ def open(uri, **options):
     *options* are the URI's own, with underscores for hyphens: ``open(uri, cache_local_mb=100)``.
     A wrong one raises ValueError, which names it and what it may be.
     """
+    if not isinstance(uri, str):
+        raise TypeError(f"uri must be a string, not {type(uri).__name__}")
     return PipelineStorage(_storage.open(_with_options(uri, options)))
 
 

@@ -13,6 +13,7 @@ from ZODB.POSException import ReadOnlyError, StorageError
 from ZODB.utils import p64, z64
 
 import mod_pipeline.storage
+from mod_pipeline import _storage
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,8 @@ def test_wrong_option_is_refused_by_name_and_range(uri, folder, options, reason)
     [
         ("/var/lib/pipeline", "it has no scheme"),
         ("sqlite://relative", "its path is not absolute"),
+        ("sqlite:///?create=false", "its path is the root directory"),
+        ("sqlite:///a\nb?create=false", "its path has a control character"),
         ("sqlite:///a%00b", "its path has a malformed % escape"),
         ("oracle:///a", "no storage is known by this scheme"),
     ],
@@ -54,6 +57,23 @@ def test_wrong_uri_is_refused_with_its_reason(uri, reason):
     with pytest.raises(ValueError, match="storage URI") as caught:
         mod_pipeline.storage.open(uri)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("rest", ["\0", "\0x?read-only=true", "?read-only=true\0", "?a=\0b"])
+def test_nul_does_not_cut_the_uri(uri, folder, rest):
+    with pytest.raises(ValueError, match="NUL"):
+        mod_pipeline.storage.open(uri + rest)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"sqlite:///a"])
+@pytest.mark.parametrize("options", [{}, {"create": False}])
+def test_uri_that_is_no_string_is_a_type_error(wrong, options):
+    kind = type(wrong).__name__
+    with pytest.raises(TypeError, match=f"uri must be a string, not {kind}"):
+        mod_pipeline.storage.open(wrong, **options)
+    with pytest.raises(TypeError, match=f"uri must be a string, not {kind}"):
+        _storage.open(wrong)
 
 
 def test_keyword_options_are_the_options_of_the_uri(uri):

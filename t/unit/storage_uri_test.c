@@ -124,6 +124,12 @@ static void test_wrong_uris_are_refused_with_their_reason(void **state)
     refused("/srv?x=a://b", "no scheme", *state);
     refused("sqlite://data", "not absolute", *state);
     refused("sqlite://", "not absolute", *state);
+    refused("sqlite:///", "root directory", *state);
+    refused("sqlite:///?create=true", "root directory", *state);
+    refused("sqlite:////", "root directory", *state);
+    refused("sqlite:///%2F", "root directory", *state);
+    refused("sqlite:///a\nb", "control character", *state);
+    refused("sqlite:///a\x7f", "control character", *state);
     refused("sqlite:///a%", "malformed", *state);
     refused("sqlite:///a%4", "malformed", *state);
     refused("sqlite:///a%00", "malformed", *state);
