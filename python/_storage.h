@@ -82,6 +82,10 @@ PyObject *storage_raise(instance_t *self, apr_status_t rv, storage_oid_t oid);
  * message may be that of an older failure, or in another thread's hands. Needs no entering. */
 PyObject *storage_raise_status(const module_state_t *state, apr_status_t rv);
 
+/* True, with an exception set, if waiting for the turn would never end: whoever had it in the
+ * parent is not there to give it up in a child. */
+int storage_refuse_wait(instance_t *self, const turn_t *turn);
+
 /* Begin and end the use of an instance, waiting without the GIL for another thread's to end.
  * Entering fails, with an exception set, if the instance is released. */
 int storage_enter(instance_t *self);

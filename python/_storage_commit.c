@@ -84,6 +84,9 @@ PyObject *storage_tpc_begin(PyObject *object, PyObject *const *args, Py_ssize_t 
                         "tpc_begin while this thread's transaction is under way");
         return NULL;
     }
+    if (storage_refuse_wait(self, &self->commit)) {
+        return NULL;
+    }
     turn_take(&self->commit);
     if (!begin(self, tid)) {
         turn_give(&self->commit);

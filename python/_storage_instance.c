@@ -13,11 +13,18 @@
 
 /* ---- Life ---- */
 
+int storage_refuse_wait(instance_t *self, const turn_t *turn)
+{
+    if (turn->depth > 0 && self->conn && storage_conn_forked(self->conn)) {
+        storage_raise_status(self->state, STORAGE_FORKED);
+        return 1;
+    }
+    return 0;
+}
+
 int storage_enter(instance_t *self)
 {
-    /* Whoever had the turn in the parent is not there to give it up in a child. */
-    if (self->conn && self->use.depth > 0 && storage_conn_forked(self->conn)) {
-        storage_raise_status(self->state, STORAGE_FORKED);
+    if (storage_refuse_wait(self, &self->use)) {
         return 0;
     }
     turn_take(&self->use);

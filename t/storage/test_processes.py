@@ -118,6 +118,22 @@ def test_child_of_a_threaded_parent_is_refused_instead_of_waiting(storage, commi
     assert statuses == [0] * 20
 
 
+def test_child_is_refused_to_begin_where_a_thread_of_the_parent_has_begun(storage):
+    txn = TransactionMetaData()
+    thread = threading.Thread(target=storage.tpc_begin, args=(txn,))
+    thread.start()
+    thread.join()
+
+    def child():
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(5)
+        with pytest.raises(StorageError, match="before a fork"):
+            storage.tpc_begin(TransactionMetaData())
+
+    assert in_child(child) == 0
+    storage.tpc_abort(txn)
+
+
 # Crashes
 
 CRASHER = """
