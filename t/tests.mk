@@ -72,7 +72,8 @@ bench: all .venv/.bench build/deps-bench
 
 # ---- Lint ---------------------------------------------------------------------------------------
 
-C_FILES := $(wildcard *.[ch] server/*.[ch] stages/*.[ch] storage/*.[ch] python/*.[ch] t/unit/*.[ch] t/fuzz/*.[ch])
+C_FILES := $(wildcard *.[ch] server/*.[ch] stages/*.[ch] storage/*.[ch] python/*.[ch] \
+           t/unit/*.[ch] t/fuzz/*.[ch] t/stages/*.[ch])
 PYTHON_FOLDERS := python t
 CPPCHECK_FLAGS := --quiet --error-exitcode=1 --std=c11 --inline-suppr \
                   --enable=warning,performance,portability \
