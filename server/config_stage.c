@@ -80,6 +80,23 @@ static const char *types_read(cmd_parms *cmd, const char *value, unsigned *types
     }
 }
 
+/* The environ comes first in each call, mostly under this name, which Python takes once only. */
+#define RESERVED "environ"
+
+static const char *param_read(cmd_parms *cmd, const char *key, const char *value,
+                              apr_table_t *params)
+{
+    if (!config_word_is_name(key)) {
+        return config_refuse(cmd, "'%s' is not a parameter's name", key);
+    }
+    if (strcmp(key, RESERVED) == 0) {
+        return config_refuse(cmd, RESERVED "= is what every stage is handed; a parameter needs "
+                                           "another name");
+    }
+    apr_table_setn(params, key, value);
+    return NULL;
+}
+
 static const char *word_read(cmd_parms *cmd, const char *word, config_stage_t *stage,
                              apr_table_t *seen, apr_table_t *params)
 {
@@ -101,11 +118,7 @@ static const char *word_read(cmd_parms *cmd, const char *word, config_stage_t *s
     if (strcmp(key, "types") == 0) {
         return types_read(cmd, value, &stage->types);
     }
-    if (!config_word_is_name(key)) {
-        return config_refuse(cmd, "'%s' is not a parameter's name", key);
-    }
-    apr_table_setn(params, key, value);
-    return NULL;
+    return param_read(cmd, key, value, params);
 }
 
 static const config_stage_t *stage_find(const config_server_t *config, const char *name)

@@ -174,6 +174,10 @@ DIRECTIVES = {
     "stage with a bare word": ("!PipelineStage audit m:c x", "'x' is not of the form key=value"),
     "stage with a doubled key": ("!PipelineStage audit m:c a=1 a=2", "a= is given twice"),
     "stage with a bad key": ("!PipelineStage audit m:c a/b=1", "'a/b' is not a parameter's name"),
+    "stage with a key of the module": (
+        "!PipelineStage audit m:c environ=1",
+        "environ= is what every stage is handed",
+    ),
     "stage with an empty list": (
         "!PipelineStage audit m:c after=",
         "after= is not a list of stages",
