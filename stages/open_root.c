@@ -44,26 +44,44 @@ static void open_root_recovered(const stage_run_t *run)
     Py_XDECREF(id);
 }
 
+/* With its traceback the first time, then the request's id alone. */
+static void open_root_log(stage_run_t *run, const char *label)
+{
+    const config_storage_t *storage = run->mount->storage;
+
+    if (open_root_is_new(run)) {
+        publish_log(runner_python(run), run->work->thread, run->r,
+                    apr_psprintf(run->r->pool,
+                                 PIPELOGNO(0611) "PipelineStorage %s (%s:%d) cannot be used",
+                                 storage->name, storage->place.file, storage->place.line));
+        return;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, run->r,
+                  "%s %s [%s]: PipelineStorage %s still cannot be used", run->r->method,
+                  run->r->uri, label, storage->name);
+    Py_END_ALLOW_THREADS
+}
+
 /* The exception that is set is the storage's. Each request tries to open it again. */
 static apr_status_t open_root_unavailable(stage_run_t *run)
 {
     publish_run_t *py = runner_python(run);
+    const char *label = interp_thread_label(run->work->thread);
 
     publish_raise(py);
     if (py->retryable) {
         return STAGE_RAISED;
     }
-    if (open_root_is_new(run)) {
-        publish_log(py, run->work->thread, run->r,
-                    apr_psprintf(run->r->pool,
-                                 PIPELOGNO(0611) "PipelineStorage %s (%s:%d) cannot be used",
-                                 run->mount->storage->name, run->mount->storage->place.file,
-                                 run->mount->storage->place.line));
-    }
+    open_root_log(run, label);
     publish_forget(py);
+    run->error_id = label;
     apr_table_setn(run->r->err_headers_out, "Retry-After", RUNNER_RETRY_AFTER);
     return run->api->answer(run, HTTP_SERVICE_UNAVAILABLE, NULL,
-                            "The storage of this site is not available.\n");
+                            apr_pstrcat(run->r->pool,
+                                        "The storage of this site is not available. "
+                                        "The log knows this request as ",
+                                        label, ".\n", NULL));
 }
 
 static apr_status_t open_root_missing(stage_run_t *run)

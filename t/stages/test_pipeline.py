@@ -358,9 +358,13 @@ def test_exceptions_that_are_answers(site):
 def test_storage_that_cannot_be_opened_is_unavailable_and_others_go_on(site):
     server = site("PipelineStorage broken sqlite:///proc/nowhere\nPipelineRoot /broken broken:/x")
     server.expect("PIPE0601", "PIPE0611")
-    answer = server.get("/broken/", ONE)
-    assert answer.status == 503
-    assert answer.header("Retry-After")
+    for word in ("PIPE0611", "still cannot be used"):
+        answer = server.get("/broken/", ONE)
+        assert answer.status == 503
+        assert answer.header("Retry-After")
+        label = answer.text.split()[-1].rstrip(".")
+        lines = server.log().splitlines()
+        assert any(f"[{label}]" in line and word in line for line in lines), word
     assert server.get("/", ONE).status == 200
 
 
