@@ -26,6 +26,12 @@
 #include <sqlite3.h>
 
 #include <string.h>
+#include <sys/stat.h>
+
+/* Of what is created here, less the umask: a site's data is not for every user of the machine. The
+ * group may read, for backups. SQLite gives its own files beside a database that one's mode. */
+#define DIRECTORY_MODE 0x0750 /* as APR writes 0750 */
+#define FILE_MODE      0640
 
 /* RelStorage's text of each table and index, as sqlite_master of a database that it made shows. */
 static const char schema_sql[] =
@@ -226,8 +232,15 @@ static apr_status_t open_file(sqlite_conn_t *c, const char *name, int create, sq
 {
     const char *path = apr_pstrcat(c->base.pool, c->base.uri->path, "/", name, NULL);
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
-    int code = sqlite3_open_v2(path, pdb, flags, NULL);
+    int code;
 
+    if (create) {
+        /* SQLite takes an empty file for a new database. Not made by open(): its close() would take
+         * this process's locks from whoever has opened the file meanwhile. SQLite meets and tells
+         * what is wrong. */
+        (void)mknod(path, S_IFREG | FILE_MODE, 0);
+    }
+    code = sqlite3_open_v2(path, pdb, flags, NULL);
     if (code == SQLITE_OK) {
         code = sqlite3_busy_handler(*pdb, wait_for_lock, c);
     }
@@ -725,7 +738,7 @@ static apr_status_t prepare_files(sqlite_conn_t *c)
     int made = 0;
 
     if (create) {
-        rv = apr_dir_make_recursive(c->base.uri->path, APR_FPROT_OS_DEFAULT, c->base.pool);
+        rv = apr_dir_make_recursive(c->base.uri->path, DIRECTORY_MODE, c->base.pool);
         if (rv != APR_SUCCESS) {
             char reason[120];
 

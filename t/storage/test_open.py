@@ -131,6 +131,46 @@ def test_database_files_are_as_documented(storage, folder):
     assert (folder / "oids.sqlite3").exists()
 
 
+def modes(folder):
+    """Of a folder and of the files in it, by name."""
+    return {path.name: path.stat().st_mode & 0o7777 for path in [folder, *folder.iterdir()]}
+
+
+@pytest.fixture
+def umask():
+    """Sets the umask until the test ends."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+@pytest.mark.parametrize(
+    ("mask", "of_folder", "of_file"),
+    [(0o022, 0o750, 0o640), (0, 0o750, 0o640), (0o077, 0o700, 0o600)],
+)
+def test_what_is_created_is_not_for_everybody(
+    umask, open_storage, folder, commit, mask, of_folder, of_file
+):
+    umask(mask)
+    storage = open_storage()
+    commit(storage, (storage.new_oid(), z64, b"state"))
+    found = modes(folder)
+    assert {"main.sqlite3", "main.sqlite3-wal", "oids.sqlite3"} <= set(found)
+    assert found.pop(folder.name) == of_folder
+    assert set(found.values()) == {of_file}
+
+
+def test_modes_of_what_was_there_stay(umask, open_relstorage, open_storage, folder, commit):
+    umask(0o002)
+    open_relstorage().close()
+    folder.chmod(0o775)
+    (folder / "main.sqlite3").chmod(0o664)
+    before = modes(folder)
+    storage = open_storage()
+    commit(storage, (storage.new_oid(), z64, b"state"))
+    assert modes(folder) | before == modes(folder)
+
+
 def test_read_only_storage_reads_and_refuses_writes(open_storage, storage, commit):
     tid = commit(storage, (p64(1), z64, b"state"))
     reader = open_storage(read_only=True)
