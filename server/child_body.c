@@ -26,6 +26,24 @@ static void read_failed(child_call_t *call, apr_status_t rv)
     call->body_status = ap_map_http_request_error(rv, HTTP_BAD_REQUEST);
 }
 
+/* A filter may lend its own buffer, as mod_ssl does, until it is asked to read again. */
+static apr_status_t body_keep(child_call_t *call, apr_bucket_brigade *part)
+{
+    apr_bucket *bucket;
+    apr_bucket *next;
+
+    for (bucket = APR_BRIGADE_FIRST(part); bucket != APR_BRIGADE_SENTINEL(part); bucket = next) {
+        apr_status_t rv = apr_bucket_setaside(bucket, call->r->pool);
+
+        if (rv != APR_SUCCESS && rv != APR_ENOTIMPL) {
+            return rv;
+        }
+        next = APR_BUCKET_NEXT(bucket);
+    }
+    APR_BRIGADE_CONCAT(call->body, part);
+    return APR_SUCCESS;
+}
+
 /* One read; APR_EAGAIN: nothing there now. */
 static apr_status_t body_read(child_call_t *call, apr_size_t most, apr_read_type_e block)
 {
@@ -38,7 +56,7 @@ static apr_status_t body_read(child_call_t *call, apr_size_t most, apr_read_type
         rv = APR_EAGAIN;
     }
     if (rv == APR_SUCCESS) {
-        APR_BRIGADE_CONCAT(call->body, part);
+        rv = body_keep(call, part);
     }
     apr_brigade_destroy(part);
     return rv;

@@ -150,6 +150,17 @@ def test_transfer_encoding_wins_over_content_length(server):
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
+@pytest.mark.parametrize("size", [16384, 16385, 65536, 3000000])
+def test_body_over_tls_comes_back_as_it_was_sent(apache, certificate, size):
+    """mod_ssl reads into one buffer again and again: what is not sent yet must not lie in it."""
+    server = apache(STEPS, tls=certificate)
+    assert processes.wait_until(lambda: server.get("/ready").status == 200, 20 * PATIENCE)
+    body = os.urandom(size)
+    assert server.request("POST", "/app/count", body=body, tls=True).body == str(size).encode()
+    answer = server.request("POST", "/app/work?s=0&n=0", body=body, tls=True)
+    assert answer.text == hashlib.sha256(body).hexdigest()
+
+
 def test_body_over_http2(apache, tmp_path):
     server = apache(STEPS, tls=self_signed_certificate(tmp_path))
     assert processes.wait_until(lambda: server.get("/ready").status == 200, 20 * PATIENCE)
