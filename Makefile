@@ -169,8 +169,9 @@ build/address/venv build/thread/venv: | .venv/.created
 
 # ---- Running ------------------------------------------------------------------------------------
 
+# Ctrl-C is kept until Python can answer it: one that still starts would print where it was.
 demo: all .venv/.demo
-	exec .venv/bin/python -m mod_pipeline.demo
+	exec env --block-signal=INT --block-signal=TERM .venv/bin/python -m mod_pipeline.demo
 
 include t/tests.mk
 

@@ -252,6 +252,10 @@ def configure(folder, port, user, modules):
 # ---- Running ---------------------------------------------------------------------------
 
 
+# The Makefile blocks them until there is somebody to answer.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
 class Stopped(Exception):
     """Somebody has asked for the end."""
 
@@ -300,7 +304,7 @@ class Server:
 
     def stop(self):
         """End Apache and whatever it has started."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         seconds = STOP_SECONDS
         if self.process.poll() is None:
@@ -373,11 +377,12 @@ def run():
 
 def main():
     """Run until it is asked to end; the exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         signal.signal(number, _stop)
     # The server's user must be able to read what is made here, whatever the caller's own files are.
     os.umask(0o022)
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         run()
     except Stopped:
         return 0

@@ -155,6 +155,42 @@ def test_a_stop_while_it_starts_leaves_nothing(demo, folder):
     assert running.end(signal.SIGTERM) == 0
 
 
+SLOW_START = """\
+import pathlib
+import sys
+import time
+
+mark = pathlib.Path(__file__).with_name("begun")
+if "mod_pipeline.demo" in sys.orig_argv and not mark.exists():
+    mark.touch()
+    time.sleep(1)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_while_python_itself_starts_is_quiet(folder, number):
+    """Sent as the terminal does it: to make, and to all that it has started."""
+    (folder / "sitecustomize.py").write_text(SLOW_START)
+    running = subprocess.Popen(
+        ["make", "-s", "-o", "build/config.mk", "-o", "all", "-o", ".venv/.demo", "demo"],
+        cwd=environment.ROOT,
+        env=environment.clean_environment()
+        | {"PYTHONPATH": str(folder), "DEMO_DIR": str(folder), "PORT": str(free_port())},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert processes.wait_until((folder / "begun").exists, 20)
+    os.killpg(running.pid, number)
+    said, errors = running.communicate(timeout=30)
+    assert said == ""
+    # What make says of it, if anything.
+    assert [line for line in errors.splitlines() if not line.startswith("make")] == []
+    assert running.returncode in (0, 2, -number)
+    assert not (folder / "httpd.conf").exists()
+
+
 def test_it_ends_in_one_line_when_its_apache_is_killed(demo, folder):
     running = demo(folder)
     running.wait_for_address()

@@ -43,7 +43,7 @@ class Installation:
     def make(self, umask=0o022):
         settings = [f"DESTDIR={self.folder}", f"SANITIZE={environment.SANITIZE}"]
         answer = subprocess.run(
-            ["make", "-o", "all", *settings, "install"],
+            ["make", "-o", "build/config.mk", "-o", "all", *settings, "install"],
             cwd=environment.ROOT,
             env=environment.clean_environment(),
             umask=umask,
