@@ -74,7 +74,7 @@ def test_example_in_the_document_is_accepted(apache, example):
 
 def test_shipped_configuration_is_accepted(apache):
     path = environment.ROOT / "conf.d" / "pipeline.conf"
-    server = apache(f"Include {path}", modules=("authz_host",), start=False)
+    server = apache(f"Include {path}", modules=("authz_host", "reqtimeout"), start=False)
     answer = server.configtest("-D", "DUMP_PIPELINE_CONFIG")
     assert answer.code == 0, answer.text
     assert re.search(r"mount www.example.com:80 / -> main:/site ", answer.text)

@@ -2,6 +2,7 @@
 """What README.md and docs/operations.md show works, and what they say of defaults is so."""
 
 import re
+import threading
 
 import pytest
 
@@ -18,6 +19,7 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"the api"]
 """
+READER = API.replace("    start", "    environ['wsgi.input'].read()\n    start")
 VIEW = """\
 from persistent.mapping import PersistentMapping
 from zope.component import adapter
@@ -65,7 +67,7 @@ def test_production_configuration_serves(apache):
     (text,) = APACHE.findall(README)
     server = apache(
         production(text),
-        modules=("authz_host",),
+        modules=("authz_host", "reqtimeout"),
         files={"app/api.wsgi": API, "app/front.py": VIEW, "app/site.zcml": ZCML},
         start=False,
     )
@@ -77,6 +79,38 @@ def test_production_configuration_serves(apache):
     assert server.get("/api").text == "the api"
     assert server.get("/").text == "the front page"
     assert "Pipeline status" in server.get("/pipeline-status").text
+
+
+def test_client_that_sends_too_slowly_gives_its_worker_back(apache):
+    """One byte at a time, for ever; the README's limits, but of a second instead of twenty."""
+    (text,) = APACHE.findall(README)
+    (limits,) = re.findall(r"^RequestReadTimeout .*", text, re.MULTILINE)
+    assert "body=20," in limits
+    group = (
+        "PipelineDaemonProcess site processes=1 threads=1\nPipelineProcessGroup site\n"
+        "PipelineScriptAlias /api @ROOT@/app/api.wsgi\n"
+    )
+    server = apache(
+        group + limits.replace("body=20,", "body=1,"),
+        modules=("reqtimeout",),
+        files={"app/api.wsgi": READER},
+    )
+    answered = threading.Event()
+    with server.connect(timeout=20) as connection:
+        exchange = connection.begin("POST", "/api", length=1000)
+        sending = threading.Thread(target=trickle, args=(exchange, answered))
+        sending.start()
+        try:
+            assert exchange.response().status == 408
+        finally:
+            answered.set()
+            sending.join()
+    assert server.get("/api").text == "the api"
+
+
+def trickle(exchange, answered):
+    while not answered.wait(0.1):
+        exchange.send(b"x")
 
 
 def test_production_configuration_is_short():
