@@ -18,9 +18,6 @@
 
 APLOG_USE_MODULE(pipeline);
 
-/* What a child has room for (FIELDS_ROOM); httpd's own limit for requests is 100. */
-#define RESPONSE_FIELDS_MAX 512
-
 /* 18 digits always fit 63 bits; no body is that long. */
 #define RESPONSE_LENGTH_DIGITS 18
 
@@ -234,8 +231,8 @@ apr_status_t interp_response_start(interp_response_t *response, PyObject *status
                      Py_TYPE(headers)->tp_name);
         return response_refuse(response, INTERP_FAULT_HEAD);
     }
-    if (PyList_GET_SIZE(headers) > RESPONSE_FIELDS_MAX) {
-        PyErr_Format(PyExc_ValueError, "more than %d headers", RESPONSE_FIELDS_MAX);
+    if (PyList_GET_SIZE(headers) > WIRE_RESPONSE_FIELDS_MAX) {
+        PyErr_Format(PyExc_ValueError, "more than %d headers", WIRE_RESPONSE_FIELDS_MAX);
         return response_refuse(response, INTERP_FAULT_HEAD);
     }
     if (response_status(status, &head) != APR_SUCCESS) {

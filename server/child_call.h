@@ -20,9 +20,6 @@
 /* Frames are received one behind the other into this much, and passed on together. */
 #define CHILD_ARENA (2u * WIRE_FRAME_MAX)
 
-/* Body bytes that may be on their way to a worker before it says that it wants more. */
-#define CHILD_BODY_WINDOW 65536
-
 typedef enum { CHILD_OUT_HEAD, CHILD_OUT_BODY, CHILD_OUT_CLOSED } child_out_e;
 typedef enum { CHILD_IN_WAITING, CHILD_IN_STREAMING, CHILD_IN_COMPLETE, CHILD_IN_CUT } child_in_e;
 

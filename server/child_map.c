@@ -26,8 +26,8 @@ void child_start(apr_pool_t *pchild, server_rec *main_server)
 
     (void)pchild;
     for (i = 0; i < config->groups->nelts; i++) {
-        scoreboard_instance_t *instance =
-            APR_ARRAY_IDX(config->groups, i, config_group_t *)->instance;
+        const config_group_t *group = APR_ARRAY_IDX(config->groups, i, config_group_t *);
+        scoreboard_instance_t *instance = group->instance != NULL ? group->instance : group->older;
 
         for (; instance != NULL; instance = instance->fallback) {
             instance->self = getpid();

@@ -5,7 +5,7 @@
  *
  * A group has an older instance beside its own after a graceful with another configuration.  It
  * serves as long as no daemon of the new one does, so that nobody waits for an import, and for good
- * if the new one cannot load.
+ * if the new one cannot load, or its queue and channels could not be made.
  */
 #include "server/child_call.h"
 
@@ -22,15 +22,15 @@ scoreboard_instance_t *child_place_choose(const config_mount_t *mount)
     scoreboard_instance_t *own = mount->group->instance;
     scoreboard_instance_t *older;
 
-    if (own == NULL || atomic_load(&own->board->live) > 0) {
+    if (own != NULL && atomic_load(&own->board->live) > 0) {
         return own;
     }
-    older = own->fallback;
+    older = own != NULL ? own->fallback : mount->group->older;
     if (older != NULL && atomic_load(&older->board->live) > 0 &&
         scoreboard_has_mount(older, mount->id)) {
         return older;
     }
-    return child_place_failed(own) ? NULL : own;
+    return own == NULL || child_place_failed(own) ? NULL : own;
 }
 
 int child_place_is_older(const child_call_t *call)

@@ -27,11 +27,14 @@ APLOG_USE_MODULE(pipeline);
 #define STREAM_POLL \
     10 /* ms between two looks at the body of an HTTP/2 stream, which has no socket */
 #define LOST_TICKET 200 /* ms after which a ticket is sent again if a daemon died meanwhile */
+#define ANSWER_LOOK \
+    1000 /* ms between two looks whether the worker that took the ticket is still at it */
 #define OLDER_LOOK \
     20 /* ms after which a ticket with an older instance may have to move to the new one */
 #define CALL_MOVES \
-    (APR_OS_START_USERERR + 1) /* another instance serves now: take the ticket there */
-#define RETRY_AFTER "5"        /* s; what a 503 asks the client to wait */
+    (APR_OS_START_USERERR + 100) /* another instance serves now: take the ticket there */
+#define LOOK_MOST   60000000     /* us; a look once a minute costs nothing */
+#define RETRY_AFTER "5"          /* s; what a 503 asks the client to wait */
 
 /* What a connection remembers: the channel it used last, whose memory is warm. */
 typedef struct child_connection_t {
@@ -76,19 +79,21 @@ static int client_descriptor(const request_rec *r)
 
 static void call_init(child_call_t *call, request_rec *r, char *arena)
 {
-    const config_group_t *group;
-
     memset(call, 0, sizeof(*call));
     call->r = r;
     call->mount = ap_get_module_config(r->request_config, &pipeline_module);
-    group = call->mount->group;
-    call->instance = child_place_choose(call->mount);
-    call->started = scoreboard_clock();
-    call->queue_deadline = call->started + group->queue_timeout;
-    call->timeout = group->request_timeout;
+    call->timeout = call->mount->group->request_timeout;
     call->client_fd = client_descriptor(r);
     call->arena = arena;
     call->answer = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+}
+
+/* The request is whole, as far as it has to be: from now on it waits for a worker. */
+static void call_begin(child_call_t *call)
+{
+    call->instance = child_place_choose(call->mount);
+    call->started = scoreboard_clock();
+    call->queue_deadline = call->started + call->mount->group->queue_timeout;
 }
 
 /* us between two looks after a ticket that nobody has taken. */
@@ -105,14 +110,15 @@ static int wait_limit(child_call_t *call, apr_int64_t last)
 
     if (call->claimed) {
         left = call->timeout > 0 ? last + call->timeout - now : APR_INT64_MAX;
+        left = left < ANSWER_LOOK * 1000 ? left : ANSWER_LOOK * 1000;
     } else if (left > ticket_look(call)) {
         left = ticket_look(call);
     }
     if (call->client_fd < 0 && left > STREAM_POLL * 1000) {
         left = call->out == CHILD_OUT_BODY ? STREAM_POLL * 1000 : LOST_TICKET * 1000;
     }
-    if (left > 60000000) {
-        left = 60000000; /* a look once a minute costs nothing */
+    if (left > LOOK_MOST) {
+        left = LOOK_MOST;
     }
     return left <= 0 ? 0 : (int)((left + 999) / 1000);
 }
@@ -168,6 +174,15 @@ static apr_status_t response_forward(child_call_t *call)
     return rv;
 }
 
+static int ticket_claimed(child_call_t *call)
+{
+    if (!call->claimed) {
+        call->claimed =
+            scoreboard_channel_claimed(call->instance, call->lease.index, call->lease.req);
+    }
+    return call->claimed;
+}
+
 /*
  * A worker may have died between taking the ticket and claiming it.  Once a daemon has died, a
  * ticket that nobody has claimed is sent again; if it was not lost, the second one is dropped
@@ -178,8 +193,7 @@ static apr_status_t ticket_watch(child_call_t *call, apr_int64_t *last)
     scoreboard_instance_t *instance = call->instance;
     const scoreboard_instance_t *place;
 
-    call->claimed = scoreboard_channel_claimed(instance, call->lease.index, call->lease.req);
-    if (call->claimed) {
+    if (ticket_claimed(call)) {
         *last = scoreboard_clock();
         return APR_SUCCESS;
     }
@@ -196,10 +210,30 @@ static apr_status_t ticket_watch(child_call_t *call, apr_int64_t *last)
     return APR_SUCCESS;
 }
 
-static apr_status_t answer_watch(const child_call_t *call, apr_int64_t last)
+/* A worker that lets go has sent its last frame before; one that died has its claim taken away, and
+ * the word about it is lost if the channel was full. */
+static apr_status_t worker_watch(const child_call_t *call)
 {
-    return call->timeout > 0 && scoreboard_clock() - last >= call->timeout ? APR_TIMEUP
-                                                                           : APR_SUCCESS;
+    struct pollfd channel = { .fd = call->lease.fd, .events = POLLIN };
+
+    if (scoreboard_channel_served(call->instance, call->lease.index, call->lease.req)) {
+        return APR_SUCCESS;
+    }
+    return poll(&channel, 1, 0) == 0 ? APR_EOF : APR_SUCCESS;
+}
+
+/* Nothing has come for a while. */
+static apr_status_t answer_watch(child_call_t *call, apr_int64_t last)
+{
+    if (call->timeout <= 0 || scoreboard_clock() - last < call->timeout) {
+        return worker_watch(call);
+    }
+    if (call->body_starved) { /* it is the client that owes us something */
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, call->r,
+                      PIPELOGNO(0210) "the client stopped sending its request's body");
+        call->body_status = HTTP_REQUEST_TIME_OUT;
+    }
+    return APR_TIMEUP;
 }
 
 /* One turn: send what can be sent, sleep, take what has come. */
@@ -208,15 +242,20 @@ static apr_status_t call_turn(child_call_t *call, apr_int64_t *last)
     int channel_ready;
     int client_ready;
     int n;
+    apr_int64_t sent = call->body_sent;
     apr_status_t rv = child_pump(call);
 
     if (rv != APR_SUCCESS) {
         return rv;
     }
+    if (call->body_sent != sent) { /* a worker that is sent a body by and by is not silent */
+        *last = scoreboard_clock();
+    }
     n = call_wait(call, *last, &channel_ready, &client_ready);
     if (channel_ready) {
-        call->claimed = 1;
-        *last = scoreboard_clock();
+        if (ticket_claimed(call)) { /* else they are frames of a request before */
+            *last = scoreboard_clock();
+        }
         return response_forward(call);
     }
     if (client_ready & (POLLRDHUP | POLLHUP | POLLERR) || call->r->connection->aborted) {
@@ -412,11 +451,12 @@ int child_handle(request_rec *r)
         return ap_send_http_trace(r); /* which heeds TraceEnable */
     }
     call_init(&call, r, arena);
-    if (call.instance == NULL) {
-        return place_missing(r, call.mount->group);
-    }
     status = child_body_gather(&call);
-    if (status == OK) {
+    if (status != OK) {
+        return status;
+    }
+    call_begin(&call);
+    if (call.instance != NULL) {
         status = call_do(&call);
     }
     if (call.instance == NULL) {

@@ -4,7 +4,7 @@
  *
  * Invariants:
  *   1. Once the head has passed, the response ends COMPLETE by an END or a FINAL frame alone; any
- * other end is shown to the client as a cut response.
+ *      other end is shown to the client as a cut response.
  *   2. Transient buckets point into the call's arena, so the arena is reused only after a pass.
  *   3. A descriptor that came with a frame is closed here, or owned by the request's pool.
  */
@@ -22,8 +22,6 @@
 #include <http_protocol.h>
 
 APLOG_USE_MODULE(pipeline);
-
-#define FIELDS_ROOM 512 /* response headers decoded on the stack; the interpreter refuses more */
 
 static apr_status_t content_length_set(request_rec *r, apr_int64_t length)
 {
@@ -60,17 +58,18 @@ static apr_status_t head_take(child_call_t *call, const char *bytes, apr_size_t 
                               apr_size_t *used)
 {
     request_rec *r = call->r;
-    wire_field_t fields[FIELDS_ROOM];
+    wire_field_t fields[WIRE_RESPONSE_FIELDS_MAX];
     wire_response_t head;
     const char *copy;
     apr_uint32_t i;
-    apr_status_t rv = wire_response_decode(bytes, size, fields, FIELDS_ROOM, &head, used);
+    apr_status_t rv =
+        wire_response_decode(bytes, size, fields, WIRE_RESPONSE_FIELDS_MAX, &head, used);
 
     if (rv != APR_SUCCESS) {
         return rv;
     }
     copy = apr_pmemdup(r->pool, bytes, *used); /* the headers live as long as the request */
-    rv = wire_response_decode(copy, *used, fields, FIELDS_ROOM, &head, used);
+    rv = wire_response_decode(copy, *used, fields, WIRE_RESPONSE_FIELDS_MAX, &head, used);
     if (rv != APR_SUCCESS) {
         return rv;
     }

@@ -180,7 +180,7 @@ static apr_status_t ticket_short(child_call_t *call, const wire_head_t *head, co
     }
     rv = queue_send(call, pieces, 2 + count);
     call->out = flags & WIRE_FINAL ? CHILD_OUT_CLOSED : CHILD_OUT_BODY;
-    call->credit = flags & WIRE_ON_DEMAND ? 0 : CHILD_BODY_WINDOW - (apr_int64_t)taken;
+    call->credit = flags & WIRE_ON_DEMAND ? 0 : WIRE_BODY_WINDOW - (apr_int64_t)taken;
     call->inlined = taken > 0;
     if (call->inlined) {
         child_body_sent(call, taken);
@@ -219,7 +219,7 @@ int child_ticket_send(child_call_t *call)
     call->has_body = head.content_length != 0;
     call->deaths = atomic_load(&call->instance->board->deaths);
     if (size > WIRE_FRAME_MAX - WIRE_HEADER_SIZE) {
-        call->credit = is_on_demand(call) ? 0 : CHILD_BODY_WINDOW;
+        call->credit = is_on_demand(call) ? 0 : WIRE_BODY_WINDOW;
         rv = ticket_long(call, bytes, size, body_flags(call));
     } else {
         rv = ticket_short(call, &head, bytes, size);

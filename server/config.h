@@ -104,7 +104,8 @@ struct config_group_t {
     apr_array_header_t *storages;         /* config_storage_t *, all that were declared */
     const char *digest; /* hex: of all above that a daemon depends on, and the build */
     /* Borrowed from the process pool; set once, in post_config. */
-    struct scoreboard_instance_t *instance;
+    struct scoreboard_instance_t *instance; /* NULL: it could not be made */
+    struct scoreboard_instance_t *older;    /* then this one serves; NULL: none */
     config_place_t place;
 };
 

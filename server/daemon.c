@@ -133,10 +133,7 @@ static daemon_worker_t *workers_start(daemon_t *d)
         apr_status_t rv = daemon_worker_start(d, i, &workers[i]);
 
         if (rv != APR_SUCCESS) {
-            ap_log_error(APLOG_MARK, APLOG_CRIT, rv, d->plan.server,
-                         PIPELOGNO(0332) "process group %s: cannot start worker thread %d",
-                         d->plan.group->name, i);
-            _exit(DAEMON_EXIT_LOAD);
+            daemon_worker_failed(d, i, rv);
         }
     }
     return workers;
@@ -158,6 +155,13 @@ static int orphan_over(const daemon_t *d)
     return poll(&liveness, 1, ORPHAN_LOOK) > 0;
 }
 
+/* The kernel ends this process after `limit` us, however it hangs. */
+static void limit_self(apr_interval_time_t limit)
+{
+    signal_set(SIGALRM, SIG_DFL);
+    (void)alarm((unsigned)(limit / 1000000 + 1));
+}
+
 /* Returns when the daemon is to drain. */
 static void manager_listen(const daemon_t *d)
 {
@@ -177,6 +181,7 @@ static void manager_listen(const daemon_t *d)
     }
     while (!orphan_over(d)) {
     }
+    limit_self(d->plan.group->graceful_timeout); /* the manager would have seen to it */
 }
 
 static void workers_drain(daemon_t *d, daemon_worker_t *workers)
@@ -199,10 +204,7 @@ static void workers_drain(daemon_t *d, daemon_worker_t *workers)
 /* Python's finalisation can hang; the process ends all the same. */
 static void interp_end(daemon_t *d)
 {
-    apr_interval_time_t limit = d->plan.group->shutdown_timeout;
-
-    signal_set(SIGALRM, SIG_DFL);
-    (void)alarm((unsigned)(limit / 1000000 + 1));
+    limit_self(d->plan.group->shutdown_timeout);
     d->api->stop(d->interp);
 }
 

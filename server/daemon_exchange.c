@@ -3,11 +3,12 @@
  * daemon_exchange.c: a worker's end of one request.  Worker threads, each with its own exchange;
  * daemon_exchange.h has the states.
  *
- *   1. out holds the frame that is gathered: its header's room, then, before SENT, the response
- * head, then body bytes.  It is sent when it is full, when the caller wants it out, or at the end.
+ *   1. out holds the frame that is gathered: its header's room, then, before SENT, the response's
+ *      head, then body bytes.  It is sent when it is full, when the caller wants it out, or at the
+ *      end.
  *   2. Nothing here blocks in send: while the channel is full the worker takes in what comes, so
- * that a child which sends body can go on to receive.
- *   3. The child sends at most DAEMON_BODY_WINDOW bytes ahead of what was read and told to it, so
+ *      that a child which sends body can go on to receive.
+ *   3. The child sends at most WIRE_BODY_WINDOW bytes ahead of what was read and told to it, so
  *      `body` never overflows; a child that sends more is treated as gone.
  *   4. In a process that an application has forked the request counts as cancelled: nothing is sent
  *      or received there, and the scoreboard is left alone.
@@ -48,7 +49,7 @@ void daemon_exchange_begin(daemon_exchange_t *x, apr_byte_t flags, const char *r
     x->body_taken = 0;
     x->body_on_demand = flags & WIRE_ON_DEMAND;
     x->body_state = flags & WIRE_FINAL ? EXCHANGE_BODY_ENDED : EXCHANGE_BODY_OPEN;
-    if (len > 0 && len <= DAEMON_BODY_WINDOW) {
+    if (len > 0 && len <= WIRE_BODY_WINDOW) {
         memcpy(x->body, rest, len);
         x->body_len = len;
     }
@@ -66,7 +67,7 @@ static void body_settle(daemon_exchange_t *x)
 /* Alone, a frame's bytes stay where they were received; behind others, they are put there. */
 static void body_add(daemon_exchange_t *x, const char *data, apr_size_t len)
 {
-    if (len > DAEMON_BODY_WINDOW - x->body_len) {
+    if (len > WIRE_BODY_WINDOW - x->body_len) {
         x->cancelled = 1;
         return;
     }
@@ -147,7 +148,10 @@ static apr_status_t exchange_send(daemon_exchange_t *x, const struct iovec *piec
             return rv;
         }
         if (poll(&watched, 1, LOOK) > 0 && watched.revents & POLLIN) {
-            (void)exchange_receive(x, 0);
+            rv = exchange_receive(x, 0);
+            if (rv != APR_SUCCESS) {
+                return rv;
+            }
         }
     }
 }
@@ -318,7 +322,7 @@ static apr_status_t window_open(daemon_exchange_t *x)
 {
     apr_size_t taken = x->body_taken;
 
-    if (x->body_state != EXCHANGE_BODY_OPEN || taken < DAEMON_BODY_WINDOW / 2) {
+    if (x->body_state != EXCHANGE_BODY_OPEN || taken < WIRE_BODY_WINDOW / 2) {
         return APR_SUCCESS;
     }
     x->body_taken = 0;
@@ -332,7 +336,7 @@ static apr_status_t body_wait(daemon_exchange_t *x)
 
     if (x->body_on_demand) {
         x->body_on_demand = 0;
-        rv = window_send(x, DAEMON_BODY_WINDOW);
+        rv = window_send(x, WIRE_BODY_WINDOW);
     }
     return rv == APR_SUCCESS ? exchange_receive(x, 1) : rv;
 }

@@ -7,11 +7,13 @@
  * may touch it.  Every function here may block on the channel: callers that hold the GIL release it
  * first. None of them needs Python.
  *
- * States:  OPEN --send_head--> HEAD (held back) --first data, flush or finish--> SENT --finish-->
- * DONE any state --finish(aborted), cancel--> DONE A head that is held back can still be replaced
- * (start_response with exc_info, a retried transaction): daemon_exchange_reset() goes back to OPEN.
- * Once SENT, nothing can be taken back, and a failure is shown to the client as a visibly
- * incomplete response.
+ * States:
+ *   OPEN --head_set--> HEAD --first data, flush--> SENT --finish--> DONE
+ *   any --finish, cancel--> DONE
+ *
+ * In HEAD the response's head is held back, and can still be replaced (start_response with
+ * exc_info, a retried transaction): daemon_exchange_reset() goes back to OPEN.  Once SENT, nothing
+ * can be taken back, and a failure is shown to the client as a visibly incomplete response.
  */
 #ifndef SERVER_DAEMON_EXCHANGE_H
 #define SERVER_DAEMON_EXCHANGE_H

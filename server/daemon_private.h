@@ -19,8 +19,6 @@
 
 #define DAEMON_WAKE   SIGUSR2 /* ends a worker's wait for a ticket */
 #define DAEMON_FIELDS 256     /* headers and variables decoded without an allocation */
-#define DAEMON_BODY_WINDOW \
-    65536 /* what a child may send before it is asked for more: CHILD_BODY_WINDOW */
 
 typedef struct daemon_t {
     daemon_plan_t plan;
@@ -53,7 +51,7 @@ struct daemon_exchange_t {
     int cancelled;
     exchange_body_e body_state;
     int body_on_demand;    /* the child sends it once it is asked to */
-    char *body;            /* DAEMON_BODY_WINDOW bytes, of the worker */
+    char *body;            /* WIRE_BODY_WINDOW bytes, of the worker */
     const char *body_next; /* what is not read yet: in body, or in `in` */
     apr_size_t body_len;
     apr_size_t body_taken; /* read by the application, and not told to the child */
@@ -99,6 +97,10 @@ apr_status_t daemon_interp_open(const daemon_plan_t *plan, const pipeline_interp
 
 /* daemon_worker.c: starts a worker's thread, which serves until the daemon drains. */
 apr_status_t daemon_worker_start(daemon_t *daemon, int index, daemon_worker_t *worker);
+
+/* Logs that, and ends the daemon. */
+void daemon_worker_failed(const daemon_t *daemon, int index, apr_status_t rv)
+    __attribute__((noreturn));
 
 /* Wakes it from its wait for a ticket. */
 void daemon_worker_wake(const daemon_worker_t *worker);

@@ -224,7 +224,7 @@ static apr_status_t worker_prepare(daemon_worker_t *w)
     w->ticket = apr_palloc(w->pool, WIRE_FRAME_MAX);
     w->exchange.in = apr_palloc(w->pool, WIRE_FRAME_MAX);
     w->exchange.out = apr_palloc(w->pool, WIRE_FRAME_MAX);
-    w->exchange.body = apr_palloc(w->pool, DAEMON_BODY_WINDOW);
+    w->exchange.body = apr_palloc(w->pool, WIRE_BODY_WINDOW);
     daemon_connection_make(w);
     return w->daemon->api->thread_start(w->daemon->interp, w->index, &w->thread_state, w->pool);
 }
@@ -239,27 +239,43 @@ static void queue_lost(const daemon_worker_t *w, apr_status_t rv)
     _exit(DAEMON_EXIT_QUEUE);
 }
 
+static void tickets_take(daemon_worker_t *w)
+{
+    int queue = w->daemon->plan.instance->queue_recv;
+
+    while (!atomic_load(&w->daemon->draining)) {
+        apr_size_t got;
+        apr_status_t rv = scoreboard_channel_recv(queue, w->ticket, WIRE_FRAME_MAX, 1, &got, NULL);
+
+        if (rv == APR_SUCCESS) {
+            ticket_serve(w, got);
+        } else if (!APR_STATUS_IS_EINTR(rv) && !APR_STATUS_IS_EAGAIN(rv)) {
+            queue_lost(w, rv);
+        }
+    }
+}
+
 static void *worker_run(void *data)
 {
     daemon_worker_t *w = data;
-    int queue = w->daemon->plan.instance->queue_recv;
+    apr_status_t rv = worker_prepare(w);
 
-    if (worker_prepare(w) == APR_SUCCESS) {
-        while (!atomic_load(&w->daemon->draining)) {
-            apr_size_t got;
-            apr_status_t rv =
-                scoreboard_channel_recv(queue, w->ticket, WIRE_FRAME_MAX, 1, &got, NULL);
-
-            if (rv == APR_SUCCESS) {
-                ticket_serve(w, got);
-            } else if (!APR_STATUS_IS_EINTR(rv) && !APR_STATUS_IS_EAGAIN(rv)) {
-                queue_lost(w, rv);
-            }
-        }
-        w->daemon->api->thread_stop(w->thread_state);
+    if (rv != APR_SUCCESS) {
+        daemon_worker_failed(w->daemon, w->index, rv);
     }
+    tickets_take(w);
+    w->daemon->api->thread_stop(w->thread_state);
     atomic_store(&w->left, 1);
     return NULL;
+}
+
+/* A daemon short of a worker would look as though it served. */
+void daemon_worker_failed(const daemon_t *daemon, int index, apr_status_t rv)
+{
+    ap_log_error(APLOG_MARK, APLOG_CRIT, rv, daemon->plan.server,
+                 PIPELOGNO(0332) "process group %s: cannot start worker thread %d",
+                 daemon->plan.group->name, index);
+    _exit(DAEMON_EXIT_LOAD);
 }
 
 apr_status_t daemon_worker_start(daemon_t *daemon, int index, daemon_worker_t *worker)

@@ -83,7 +83,7 @@ static void manager_become(manager_t *m, const manager_plan_t *plan)
     memset(m, 0, sizeof(*m));
     m->server = plan->server;
     m->generation = plan->generation;
-    m->parent = getppid();
+    m->parent = plan->parent; /* getppid() may name somebody else already */
     m->liveness = plan->liveness_read;
     m->kicks = plan->kick ? KICKS : 0;
     m->signals = signals_take();
@@ -273,6 +273,9 @@ void manager_main(const manager_plan_t *plan)
     manager_become(&m, plan);
     if (m.signals >= 0) {
         manager_loop(&m);
+    } else {
+        ap_log_error(APLOG_MARK, APLOG_CRIT, errno, m.server,
+                     PIPELOGNO(0317) "the manager cannot hear signals, and ends");
     }
     _exit(0);
 }

@@ -5,11 +5,10 @@
  *
  * A daemon's states, and what moves it:
  *
- *   FREE --fork--> STARTING --'ready'--> READY --'drain' sent--> DRAINING --ends--> FREE
- *                      |                   |---ends unasked: waiting children are told, and another
- * is |                       started at once
- *                      '---ends or is late: the generation has failed; another after a back-off
+ *   FREE --fork--> STARTING --ready--> READY --drain--> DRAINING --ends--> FREE
  *
+ * READY, and ends unasked: the children that wait for it are told, and another is started at once.
+ * STARTING, and ends or is late: the generation has failed; another is started after a back-off.
  * A daemon that wants to be recycled stays READY until its successor is, so nobody waits.
  */
 #include "server/manager_private.h"
@@ -349,8 +348,10 @@ void manager_daemon_ended(manager_t *m, manager_group_t *g, manager_daemon_t *d,
     if (g->state == MANAGER_SERVING || state == SCOREBOARD_READY) {
         ended_log(m, g, d, status);
     }
+    if (state != SCOREBOARD_DRAINING || status != 0) {
+        atomic_fetch_add(&g->instance->board->deaths, 1); /* it may have had a ticket in hand */
+    }
     if (state != SCOREBOARD_DRAINING) {
-        atomic_fetch_add(&g->instance->board->deaths, 1);
         atomic_fetch_add(&g->instance->board->restarts, 1);
     }
     (void)close(d->control);

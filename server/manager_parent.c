@@ -288,9 +288,10 @@ static int instance_find(const manager_retained_t *retained, const config_group_
     return -1;
 }
 
-/* The other instance of that group which has daemons to serve, newest first; NULL: none. */
-static scoreboard_instance_t *fallback_find(const manager_retained_t *retained,
-                                            const scoreboard_instance_t *current)
+/* The instance of that group, other than `current`, which has daemons to serve, newest first; NULL:
+ * none. */
+static scoreboard_instance_t *instance_serving(const manager_retained_t *retained, const char *name,
+                                               const scoreboard_instance_t *current)
 {
     scoreboard_instance_t *best = NULL;
     int i;
@@ -299,7 +300,7 @@ static scoreboard_instance_t *fallback_find(const manager_retained_t *retained,
         scoreboard_instance_t *other =
             APR_ARRAY_IDX(retained->instances, i, scoreboard_instance_t *);
 
-        if (other != current && !strcmp(other->name, current->name) &&
+        if (other != current && !strcmp(other->name, name) &&
             atomic_load(&other->board->live) > 0 &&
             (best == NULL || other->last_generation > best->last_generation)) {
             best = other;
@@ -328,7 +329,7 @@ static apr_status_t instance_attach(manager_retained_t *retained, config_group_t
     }
     instance->last_generation = retained->generation;
     atomic_store(&instance->board->newest, retained->generation);
-    instance->fallback = fallback_find(retained, instance);
+    instance->fallback = instance_serving(retained, instance->name, instance);
     if (instance->fallback != NULL) {
         instance->fallback->fallback = NULL;
     }
@@ -343,8 +344,9 @@ static int instance_needed(const config_server_t *config, const scoreboard_insta
     for (i = 0; i < config->groups->nelts; i++) {
         const config_group_t *group = APR_ARRAY_IDX(config->groups, i, config_group_t *);
 
-        if (group->instance != NULL &&
-            (group->instance == instance || group->instance->fallback == instance)) {
+        if (group->older == instance ||
+            (group->instance != NULL &&
+             (group->instance == instance || group->instance->fallback == instance))) {
             return 1;
         }
     }
@@ -410,8 +412,8 @@ static apr_status_t instances_attach(manager_retained_t *retained, const config_
             if (retained->generation == 1) {
                 return rv;
             }
-            group->instance =
-                NULL; /* on a graceful an error would end Apache: this group answers 503 */
+            group->instance = NULL; /* on a graceful an error would end Apache */
+            group->older = instance_serving(retained, group->name, NULL);
         }
     }
     instances_retire(retained, config);
@@ -444,6 +446,19 @@ static void managers_reregister(parent_t *parent)
     }
 }
 
+/* Whether this generation has a group to run. */
+static int instances_any(const config_server_t *config)
+{
+    int i;
+
+    for (i = 0; i < config->groups->nelts; i++) {
+        if (APR_ARRAY_IDX(config->groups, i, config_group_t *)->instance != NULL) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 int manager_start(apr_pool_t *pconf, server_rec *main_server)
 {
     manager_retained_t *retained = retained_get(main_server);
@@ -455,13 +470,14 @@ int manager_start(apr_pool_t *pconf, server_rec *main_server)
     parent->plan.server = main_server;
     parent->plan.pconf = pconf;
     parent->plan.generation = retained->generation;
+    parent->plan.parent = getpid();
     parent->plan.kick = retained->generation > 1;
     managers_reregister(parent);
     rv = instances_attach(retained, config_server_get(main_server), main_server);
     if (rv != APR_SUCCESS) {
         return HTTP_INTERNAL_SERVER_ERROR;
     }
-    if (config_server_get(main_server)->groups->nelts == 0) {
+    if (!instances_any(config_server_get(main_server))) {
         return OK;
     }
     rv = liveness_make(&parent->plan);

@@ -72,6 +72,7 @@ typedef struct manager_plan_t {
     server_rec *server;
     apr_pool_t *pconf;
     apr_uint32_t generation;
+    pid_t parent; /* httpd's */
     int liveness_read;
     int liveness_write;
     int kick;          /* a graceful is under way: the parent is to be woken */

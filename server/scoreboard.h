@@ -11,20 +11,24 @@
  *
  * Who may write what.  There is no lock: every field has one writer at a time, by this table.
  *
- *   channel.owner    a child's thread takes it by compare-and-swap from 0 and alone sets it back to
- * 0; a manager's sweep sets it to 0, by compare-and-swap, once the pid is dead channel.req      the
- * owner, or the sweep while it takes the channel from a dead owner channel.claim    a worker takes
- * it by compare-and-swap for the req of its ticket, and gives it back; a manager clears it, by
- * compare-and-swap, once that worker's process is dead process.owner    a manager takes it by
- * compare-and-swap from 0; it alone sets it back to 0; another manager does so, by
- * compare-and-swap, once that manager and the daemon are dead process.*        that manager (pid,
- * generation, started), or the daemon itself (state) worker.*         the worker's thread alone
- *   newest           the httpd parent alone
- *   superseded       the httpd parent, or the manager of the instance that takes over; it only
- * grows ready, live ...  managers; all recompute the same value from the slots, so the last writer
- * is as right as the first, and a sweep every 100 ms mends what a dead one left waiters children's
- * threads, by atomic addition; the sweep sets it to 0, after which a child that still waits counts
- * itself again within SCOREBOARD_WAIT
+ *   channel.owner   a child's thread takes it by compare-and-swap from 0, and alone sets it back;
+ *                   a manager's sweep sets it to 0, by compare-and-swap, once the pid is dead
+ *   channel.req     the owner, or the sweep while it takes the channel from a dead owner
+ *   channel.claim   a worker takes it by compare-and-swap for the req of its ticket, and gives it
+ *                   back; a manager clears it, by compare-and-swap, once that process is dead
+ *   process.owner   a manager takes it by compare-and-swap from 0, and alone sets it back; another
+ *                   does so, by compare-and-swap, once that manager and the daemon are dead
+ *   process.*       that manager (pid, generation, started), or the daemon itself (state)
+ *   worker.*        the worker's thread alone
+ *   newest          the httpd parent alone
+ *   superseded      the httpd parent, or the manager of the instance that takes over; only grows
+ *   ready, live     managers; all compute the same from the slots, so the last writer is as right
+ *                   as the first, and a sweep every 100 ms mends what a dead one left
+ *   failed          the managers of the newest generation that failed, or was ready since
+ *   samples         managers; those that sweep in the same second write the same row alike
+ *   waiters         children's threads, by atomic addition; the sweep sets it to 0, after which a
+ *                   child that still waits counts itself again within SCOREBOARD_WAIT
+ *   counters        children, managers and workers, by atomic addition
  */
 #ifndef SERVER_SCOREBOARD_H
 #define SERVER_SCOREBOARD_H

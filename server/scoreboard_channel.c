@@ -181,7 +181,7 @@ apr_status_t scoreboard_channel_recv(int fd, char *buffer, apr_size_t size, int 
     if (passed != NULL) {
         *passed = -1;
         message.msg_control = control.bytes;
-        message.msg_controllen = sizeof(control.bytes);
+        message.msg_controllen = CMSG_LEN(sizeof(int)); /* with its padding, two would fit */
     }
     n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | (block ? 0 : MSG_DONTWAIT));
     if (n < 0) {
@@ -190,17 +190,29 @@ apr_status_t scoreboard_channel_recv(int fd, char *buffer, apr_size_t size, int 
     if (passed != NULL) {
         *passed = descriptor_received(&message);
     }
-    if (n == 0) {
-        return APR_EOF;
-    }
     *got = (apr_size_t)n;
-    return message.msg_flags & MSG_TRUNC ? APR_EINVAL : APR_SUCCESS;
+    if (n > 0 && !(message.msg_flags & MSG_TRUNC)) {
+        return APR_SUCCESS;
+    }
+    if (passed != NULL && *passed >= 0) {
+        (void)close(*passed);
+        *passed = -1;
+    }
+    return n == 0 ? APR_EOF : APR_EINVAL;
 }
 
 int scoreboard_channel_claimed(const scoreboard_instance_t *instance, apr_uint32_t index,
                                apr_uint32_t req)
 {
     return scoreboard_claim_req(atomic_load(&instance->channels[index].claim)) == req;
+}
+
+int scoreboard_channel_served(const scoreboard_instance_t *instance, apr_uint32_t index,
+                              apr_uint32_t req)
+{
+    apr_uint64_t claim = atomic_load(&instance->channels[index].claim);
+
+    return scoreboard_claim_req(claim) == req && scoreboard_claim_worker(claim) != 0;
 }
 
 apr_status_t scoreboard_channel_claim(scoreboard_instance_t *instance, apr_uint32_t index,

@@ -56,6 +56,10 @@ apr_status_t scoreboard_channel_recv(int fd, char *buffer, apr_size_t size, int 
 int scoreboard_channel_claimed(const scoreboard_instance_t *instance, apr_uint32_t index,
                                apr_uint32_t req);
 
+/* True while a worker is at that req: it has taken the ticket, has not let go, and lives. */
+int scoreboard_channel_served(const scoreboard_instance_t *instance, apr_uint32_t index,
+                              apr_uint32_t req);
+
 /*
  * Worker: takes the ticket of that req.  APR_SUCCESS; APR_EEXIST: it was answered, or is being
  * answered; APR_ECONNABORTED: nobody waits for it any more.

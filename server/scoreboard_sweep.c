@@ -55,6 +55,7 @@ static void process_sweep(scoreboard_instance_t *instance, apr_uint32_t index)
     if (!atomic_compare_exchange_strong(&process->owner, &owner, (apr_uint32_t)instance->self)) {
         return;
     }
+    atomic_fetch_add(&instance->board->deaths, 1); /* it may have had a ticket in hand */
     scoreboard_abort_workers(instance, index * instance->board->threads, instance->board->threads);
     atomic_store(&process->state, SCOREBOARD_FREE);
     atomic_store(&process->pid, 0);

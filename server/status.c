@@ -12,7 +12,8 @@
 
 static const scoreboard_instance_t *instance_serving(const config_group_t *group)
 {
-    const scoreboard_instance_t *instance = group->instance;
+    const scoreboard_instance_t *instance =
+        group->instance != NULL ? group->instance : group->older;
 
     if (instance != NULL && instance->fallback != NULL &&
         atomic_load(&instance->board->live) == 0 &&
@@ -68,7 +69,7 @@ void status_group_read(const config_group_t *group, status_group_t *status)
     if (status->instance == NULL) {
         return;
     }
-    board = group->instance->board;
+    board = group->instance != NULL ? group->instance->board : status->instance->board;
     status->failed = atomic_load(&board->failed);
     status->failed_at = atomic_load(&board->failed_at);
     board = status->instance->board;

@@ -22,6 +22,10 @@
 /* A request's head over several frames: httpd's default of 100 lines of 8,190 bytes, rounded up. */
 #define WIRE_HEAD_MAX (1024u * 1024u)
 /* Headers of one head, and vars.  LimitRequestFields is 100 by default; this is the codec's own. */
+#define WIRE_BODY_WINDOW \
+    65536 /* body bytes on their way before a worker asks for more: one frame's */
+#define WIRE_RESPONSE_FIELDS_MAX 512 /* response headers: what a child has room for on its stack \
+                                      */
 #define WIRE_FIELDS_MAX 16384u
 
 typedef enum {

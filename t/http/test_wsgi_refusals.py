@@ -73,7 +73,7 @@ CUTS = {
 ID_ON_PAGE = re.compile(r"<code>([^<]+)</code>")
 
 # A child says so, too, when it cuts a response, or finds that it can still answer 502.
-CHILD = ("PIPE0206", "PIPE0202")
+CHILD = ("PIPE0206", "PIPE0209")
 
 # curl's exit codes for a response that is not whole: 18 a part is missing, 56 reset, 92 an HTTP/2
 # stream that was not closed cleanly.

@@ -118,7 +118,7 @@ def test_large_list_arrives_whole(server, size):
 
 
 def test_close_is_called_once_after_each_response(server):
-    server.expect("PIPE0510", "PIPE0511", "PIPE0516", "PIPE0206", "PIPE0202")
+    server.expect("PIPE0510", "PIPE0511", "PIPE0516", "PIPE0206", "PIPE0209")
     assert server.get("/closing").body == b"ab"
     assert server.get("/which_closed").body == b"closing"
     assert server.request("HEAD", "/closing").status == 200
