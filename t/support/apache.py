@@ -347,7 +347,17 @@ class Apache:
             return []
         return [f"the parent held {before} descriptors, and now: {self.descriptors()}"]
 
+    def _settle(self):
+        """Let connections end first, if they do.
+
+        A child of event that is told to stop reads the sockets of its workers without a lock; one
+        whose connection ends at that moment crashes it (close_worker_sockets() of httpd 2.4).
+        """
+        processes.wait_until(lambda: not processes.connections(self.port), 1)
+        time.sleep(0.05)
+
     def _stop_complaints(self):
+        self._settle()
         try:
             self.stop()
         except subprocess.TimeoutExpired:

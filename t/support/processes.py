@@ -74,6 +74,17 @@ def listening_inodes(port):
     return inodes
 
 
+def connections(port):
+    """How many connections a server at `port` still has: established, or closed by the client."""
+    count = 0
+    for table in ("tcp", "tcp6"):
+        for row in (PROC / "net" / table).read_text().splitlines()[1:]:
+            field = row.split()
+            local = int(field[1].rpartition(":")[2], 16)
+            count += local == port and field[3] in ("01", "08")
+    return count
+
+
 def tree(parent, tag, port):
     """The processes of the server `parent`. Its children serve `port`; a manager does not."""
     sockets = listening_inodes(port)
