@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import re
+import resource
 import signal
 import time
 
@@ -255,3 +256,101 @@ def test_status_that_httpd_does_not_know_is_passed_on(apache):
         for line in ("299 Odd", "299 "):
             response = connection.get("/app/status?line=" + line.replace(" ", "%20"))
             assert response.status == 299
+
+
+def test_response_whose_daemon_died_behind_a_slow_client_is_cut_at_once(apache):
+    """A channel was full when the manager told of the death, so the child finds it out itself."""
+    server = site(apache, number=2, threads=4)
+    server.expect("PIPE0312", "PIPE0206")
+    connections = [server.connect() for _ in range(8)]
+    exchanges = [connection.begin("GET", "/app/body?n=20000000") for connection in connections]
+    for exchange in exchanges:
+        assert exchange.head().status == 200
+    time.sleep(0.5)
+    for process in server.processes("daemon"):
+        kill(process.pid)
+    assert processes.wait_until(lambda: status(server)["Live"] == 2, 10 * PATIENCE)
+    for exchange in exchanges:
+        begun = time.monotonic()
+        with pytest.raises(client.Cut):
+            exchange.response()
+        assert time.monotonic() - begun < 3 * PATIENCE
+    for connection in connections:
+        connection.close()
+
+
+def test_frames_of_a_client_that_left_do_not_pass_for_an_answer(apache):
+    server = site(apache, number=1, options="channels=2 queue-timeout=1")
+    server.expect("PIPE0201")
+    for _ in range(6):
+        with server.connect() as connection:
+            assert connection.begin("GET", "/app/body?n=20000000").head().status == 200
+            time.sleep(0.2)
+    assert processes.wait_until(lambda: status(server)["Busy"] == 0, 5 * PATIENCE)
+    with server.connect(timeout=20) as busy:
+        holding = busy.begin("GET", "/app/sleep?s=5")
+        assert processes.wait_until(lambda: status(server)["Busy"] == 1, 5 * PATIENCE)
+        assert server.get("/app/pid").status == 503
+        assert holding.head().status == 200
+
+
+def test_slow_upload_is_no_silence_of_the_worker(apache):
+    server = site(apache, number=1, options="request-timeout=1")
+    with server.connect(timeout=20) as connection:
+        exchange = connection.begin("POST", "/app/count", chunked=True)
+        for _ in range(15):
+            exchange.send(b"x")
+            time.sleep(0.2)
+        assert exchange.response().text == "15"
+
+
+def test_client_that_stops_sending_gets_408(apache):
+    server = site(apache, number=1, options="request-timeout=1")
+    server.expect("PIPE0210")
+    with server.connect(timeout=20) as connection:
+        exchange = connection.begin("POST", "/app/count", chunked=True)
+        exchange.send(b"x")
+        assert exchange.head().status == 408
+    assert server.get("/app/pid").status == 200
+
+
+def test_time_that_a_small_body_takes_is_none_in_the_queue(apache):
+    server = site(apache, number=1, options="queue-timeout=1")
+    with server.connect(timeout=20) as connection:
+        exchange = connection.begin("POST", "/app/count", length=2)
+        for _ in range(2):
+            time.sleep(1)
+            exchange.send(b"x")
+        assert exchange.response().text == "2"
+
+
+def test_orphan_with_a_request_that_never_ends_is_not_for_ever(apache):
+    server = site(apache, number=1, options="graceful-timeout=1")
+    server.expect("PIPE0301", "PIPE0202")
+    with server.connect(timeout=20) as connection:
+        exchange = connection.begin("GET", "/app/sleep?s=60")
+        assert processes.wait_until(lambda: status(server)["Busy"] == 1, 5 * PATIENCE)
+        kill(server.processes("manager")[0].pid)
+        server.wait_log("PIPE0301")
+        assert processes.wait_until(lambda: server.processes("orphan"), 5 * PATIENCE)
+        assert processes.wait_until(lambda: not server.processes("orphan"), 8 * PATIENCE)
+        assert exchange.head().status == 502
+
+
+def test_graceful_without_descriptors_leaves_the_old_daemons_serving(apache):
+    """Its queue and channels cannot be made; the next graceful, which needs fewer, is good."""
+    server = site(apache, number=1)
+    server.expect("PIPE0303")
+    before = server.get("/app/pid").text
+    room = len(server.descriptors()) + 20
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (room, room))
+    server.configure(steps("processes=1 threads=1 channels=32"))
+    server.graceful()
+    server.wait_log("PIPE0303")
+    with Load(server, ["/app/pid"], connections=4) as load:
+        time.sleep(3)
+    assert load.tally.lost == 0, load.tally.notes
+    assert server.get("/app/pid").text == before
+    server.configure(steps("processes=1 threads=1 channels=4"))
+    server.graceful()
+    assert processes.wait_until(lambda: server.get("/app/pid").text != before, 10 * PATIENCE)
