@@ -28,61 +28,77 @@ static int descriptor_of(apr_file_t *file)
     return file != NULL && apr_os_file_get(&fd, file) == APR_SUCCESS ? fd : -1;
 }
 
-static int is_kept(const apr_array_header_t *keep, int fd)
-{
-    int i;
+/* A table by descriptor, so that thousands of channels cost one look each.  It ends behind the
+ * largest that is kept: the limit of open files may be a thousand million. */
+typedef struct kept_t {
+    char *table; /* owned by the pool it was made in */
+    int size;
+} kept_t;
 
-    for (i = 0; i < keep->nelts; i++) {
-        if (APR_ARRAY_IDX(keep, i, int) == fd) {
-            return 1;
-        }
-    }
-    return fd <= STDERR_FILENO;
-}
-
-/* A table by descriptor, so that thousands of channels cost one look each. */
-static char *kept_table(server_rec *main_server, const apr_array_header_t *keep, int size,
-                        apr_pool_t *p)
+static int kept_size(server_rec *main_server, const apr_array_header_t *keep)
 {
-    char *table = apr_pcalloc(p, (apr_size_t)size);
+    int most = STDERR_FILENO;
     server_rec *s;
     int i;
 
     for (i = 0; i < keep->nelts; i++) {
         int fd = APR_ARRAY_IDX(keep, i, int);
 
-        if (fd >= 0 && fd < size) {
-            table[fd] = 1;
+        most = fd > most ? fd : most;
+    }
+    for (s = main_server; s != NULL; s = s->next) {
+        int fd = descriptor_of(s->error_log);
+
+        most = fd > most ? fd : most;
+    }
+    return most + 1;
+}
+
+static void kept_make(kept_t *kept, server_rec *main_server, const apr_array_header_t *keep,
+                      apr_pool_t *p)
+{
+    server_rec *s;
+    int i;
+
+    kept->size = kept_size(main_server, keep);
+    kept->table = apr_pcalloc(p, (apr_size_t)kept->size);
+    for (i = 0; i < keep->nelts; i++) {
+        int fd = APR_ARRAY_IDX(keep, i, int);
+
+        if (fd >= 0) {
+            kept->table[fd] = 1;
         }
     }
     for (s = main_server; s != NULL; s = s->next) {
         int fd = descriptor_of(s->error_log);
 
-        if (fd >= 0 && fd < size) {
-            table[fd] = 1;
+        if (fd >= 0) {
+            kept->table[fd] = 1;
         }
     }
-    return table;
+}
+
+static int kept_has(const kept_t *kept, int fd)
+{
+    return fd <= STDERR_FILENO || (fd < kept->size && kept->table[fd]);
 }
 
 void manager_descriptors_close(server_rec *main_server, const apr_array_header_t *keep,
                                apr_pool_t *p)
 {
-    int size = (int)sysconf(_SC_OPEN_MAX);
     DIR *folder = opendir("/proc/self/fd");
     struct dirent *entry;
-    char *table;
+    kept_t kept;
 
     if (folder == NULL) {
         return;
     }
     closelog(); /* its descriptor is closed below; the next message opens another */
-    table = kept_table(main_server, keep, size, p);
+    kept_make(&kept, main_server, keep, p);
     while ((entry = readdir(folder)) != NULL) {
         int fd = entry->d_name[0] == '.' ? -1 : atoi(entry->d_name);
 
-        if (fd > STDERR_FILENO && fd != dirfd(folder) &&
-            (fd >= size ? !is_kept(keep, fd) : !table[fd])) {
+        if (fd != dirfd(folder) && !kept_has(&kept, fd)) {
             (void)close(fd);
         }
     }
