@@ -91,7 +91,11 @@ class Connection:
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        return context.wrap_socket(plain, server_hostname="localhost")
+        try:
+            return context.wrap_socket(plain, server_hostname="localhost")
+        except OSError as error:
+            plain.close()
+            raise Refused(str(error)) from error
 
     def __enter__(self):
         return self

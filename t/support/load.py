@@ -16,6 +16,28 @@ from dataclasses import dataclass, field
 from t.support import client
 
 
+@dataclass(frozen=True)
+class Ask:
+    """One request of a load: GET, or POST if it has a body; `status` is the right answer's."""
+
+    path: str
+    body: bytes = b""
+    status: int = 200
+
+    @property
+    def method(self):
+        return "POST" if self.body else "GET"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A request that did not get the answer it should, from when to when (time.monotonic())."""
+
+    begun: float
+    ended: float
+    how: str
+
+
 @dataclass
 class Tally:
     """How requests ended. Whole responses are counted by status, too."""
@@ -32,6 +54,7 @@ class Tally:
     seconds: float = 0.0
     slowest: Counter = field(default_factory=Counter)
     notes: list = field(default_factory=list)
+    losses: list = field(default_factory=list)
 
     @property
     def failed(self):
@@ -56,6 +79,7 @@ class Tally:
         self.statuses += other.statuses
         self.latency_max = max(self.latency_max, other.latency_max)
         self.notes += other.notes
+        self.losses += other.losses
         for path, seconds in other.slowest.items():
             self.slowest[path] = max(self.slowest[path], seconds)
 
@@ -82,51 +106,52 @@ class _Worker(threading.Thread):
     def run(self):
         try:
             while not self.load.stopping.is_set():
-                self._request(next(self.load.paths))
+                self._request(next(self.load.asks))
         except Exception as error:  # a thread that died has counted nothing since: say so
             self.error = error
         self._drop()
 
-    def _request(self, path):
+    def _request(self, ask):
         begun = time.monotonic()
-        while not self._attempt(path):
+        while not self._attempt(ask, begun):
             pass
         taken = time.monotonic() - begun
         self.tally.latency_max = max(self.tally.latency_max, taken)
-        self.tally.slowest[path] = max(self.tally.slowest[path], taken)
+        self.tally.slowest[ask.path] = max(self.tally.slowest[ask.path], taken)
 
-    def _attempt(self, path):
+    def _attempt(self, ask, begun):
         """Whether the request is over; after a connection that was closed idle it is not."""
         try:
             self.connection = self.connection or self.load.connect()
-            response = self.connection.get(path)
+            response = self.connection.request(ask.method, ask.path, body=ask.body)
         except client.Failure as failure:
-            return self._count_failure(path, failure)
-        self._count(path, response)
+            return self._count_failure(ask, failure, begun)
+        self._count(ask, response, begun)
         return True
 
-    def _count_failure(self, path, failure):
+    def _count_failure(self, ask, failure, begun):
         self._drop()
         end = _ENDS[type(failure)]
         setattr(self.tally, end, getattr(self.tally, end) + 1)
         if end != "closed_idle":
-            self._note(f"{path}: {end}: {failure}")
+            self._note(ask, f"{end}: {failure}", begun)
         return end != "closed_idle"
 
-    def _count(self, path, response):
+    def _count(self, ask, response, begun):
         self.tally.complete += 1
         self.tally.statuses[response.status] += 1
         if response.status >= 500:
-            self._note(f"{path}: {response.status} {response.body[:200]!r}")
-        elif not self.load.check(path, response):
+            self._note(ask, f"{response.status} {response.body[:200]!r}", begun)
+        elif not self.load.check(ask, response):
             self.tally.wrong += 1
-            self._note(f"{path}: wrong: {response.status} {response.body[:200]!r}")
+            self._note(ask, f"wrong: {response.status} {response.body[:200]!r}", begun)
         if response.header("connection", "").lower() == "close":
             self._drop()
 
-    def _note(self, text):
+    def _note(self, ask, how, begun):
+        self.tally.losses.append(Loss(begun, time.monotonic(), f"{ask.path}: {how}"))
         if len(self.tally.notes) < 5:
-            self.tally.notes.append(f"{time.strftime('%H:%M:%S')} {text}")
+            self.tally.notes.append(f"{time.strftime('%H:%M:%S')} {ask.path}: {how}")
 
     def _drop(self):
         if self.connection:
@@ -135,15 +160,15 @@ class _Worker(threading.Thread):
 
 
 class Load:
-    """`connections` threads that ask for `paths` in turn until the block ends.
+    """`connections` threads that ask in turn until the block ends; `asks` are paths, or Ask.
 
-    `check(path, response)` says whether an answer below 500 is right; by default 200 is.
+    `check(ask, response)` says whether an answer below 500 is right; by default its status is.
     """
 
-    def __init__(self, server, paths=("/",), *, connections=8, check=None, timeout=15):
-        self.connect = lambda: server.connect(timeout)
-        self.paths = itertools.cycle(paths)
-        self.check = check or (lambda path, response: response.status == 200)
+    def __init__(self, server, asks=("/",), *, connections=8, check=None, timeout=15, tls=False):
+        self.connect = lambda: server.connect(timeout, tls=tls)
+        self.asks = itertools.cycle([Ask(ask) if isinstance(ask, str) else ask for ask in asks])
+        self.check = check or (lambda ask, response: response.status == ask.status)
         self.stopping = threading.Event()
         self.tally = Tally()
         self._begun = 0.0
