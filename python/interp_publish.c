@@ -11,6 +11,7 @@
 
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "python/interp_private.h"
 
@@ -68,9 +69,71 @@ static apr_status_t publish_find(publish_t *publish, const publish_name_t *name)
 
 /* ---- Start and stop ------------------------------------------------------------------------- */
 
-static apr_status_t publish_configure(publish_t *publish, const config_group_t *group)
+static int publish_has_text(const apr_array_header_t *texts, const char *text)
 {
-    PyObject *files = PyList_New(0), *done = NULL;
+    int i;
+
+    for (i = 0; i < texts->nelts; ++i) {
+        if (strcmp(APR_ARRAY_IDX(texts, i, const char *), text) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int publish_is_broken(const publish_t *publish, const config_server_t *host)
+{
+    int i;
+
+    for (i = 0; i < publish->broken->nelts; ++i) {
+        if (publish_has_text(host->zcml, APR_ARRAY_IDX(publish->broken, i, const char *))) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* "a.example (site.conf:3), b.example (site.conf:9)": who needs the file to publish a folder. */
+static const char *publish_hosts(const config_group_t *group, const char *file, apr_pool_t *p)
+{
+    const server_rec *last = NULL;
+    const char *hosts = "";
+    int i;
+
+    for (i = 0; i < group->mounts->nelts; ++i) {
+        const config_mount_t *mount = APR_ARRAY_IDX(group->mounts, i, const config_mount_t *);
+        const server_rec *s = mount->server;
+
+        if (mount->kind != CONFIG_MOUNT_ROOT || s == last ||
+            !publish_has_text(mount->config->zcml, file)) {
+            continue;
+        }
+        hosts = apr_psprintf(p, "%s%s%s (%s:%d)", hosts, last != NULL ? ", " : "",
+                             s->server_hostname != NULL ? s->server_hostname : "*",
+                             mount->place.file, mount->place.line);
+        last = s;
+    }
+    return last != NULL ? hosts : "no host";
+}
+
+/* error: the exception for which the file could not be loaded. */
+static void publish_refuse_file(publish_t *publish, const config_group_t *group, const char *file,
+                                PyObject *error, apr_pool_t *pchild)
+{
+    APR_ARRAY_PUSH(publish->broken, const char *) = file;
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(error)), Py_NewRef(error),
+                  PyException_GetTraceback(error));
+    interp_log_exception(interp_starter(publish->interp), NULL,
+                         apr_psprintf(pchild,
+                                      PIPELOGNO(0600) "PipelineZCML %s cannot be loaded; 503 for "
+                                                      "the folders of %s",
+                                      file, publish_hosts(group, file, pchild)));
+}
+
+static apr_status_t publish_configure(publish_t *publish, const config_group_t *group,
+                                      apr_pool_t *pchild)
+{
+    PyObject *files = PyList_New(0), *outcomes = NULL;
     int i;
 
     for (i = 0; files != NULL && i < group->zcml->nelts; ++i) {
@@ -82,11 +145,19 @@ static apr_status_t publish_configure(publish_t *publish, const config_group_t *
         Py_XDECREF(file);
     }
     if (files != NULL) {
-        done = publish_call(publish, "configure", "(O)", files);
+        outcomes = publish_call(publish, "configure", "(O)", files);
+    }
+    for (i = 0; outcomes != NULL && i < group->zcml->nelts; ++i) {
+        PyObject *outcome = PyList_GET_ITEM(outcomes, i);
+
+        if (outcome != Py_None) {
+            publish_refuse_file(publish, group, APR_ARRAY_IDX(group->zcml, i, const char *),
+                                outcome, pchild);
+        }
     }
     Py_XDECREF(files);
-    Py_XDECREF(done);
-    return done != NULL ? APR_SUCCESS : APR_EGENERAL;
+    Py_XDECREF(outcomes);
+    return outcomes != NULL ? APR_SUCCESS : APR_EGENERAL;
 }
 
 /* A storage that does not open now may do so later: its sites say 503 meanwhile, others go on. */
@@ -124,11 +195,12 @@ apr_status_t publish_start(interp_t *interp, publish_t **publish, apr_pool_t *pc
 
     *publish = made;
     made->interp = interp;
+    made->broken = apr_array_make(pchild, 1, sizeof(const char *));
     for (i = 0; i < PUBLISH_NAME_COUNT && rv == APR_SUCCESS; ++i) {
         rv = publish_find(made, &publish_names[i]);
     }
     if (rv == APR_SUCCESS) {
-        rv = publish_configure(made, group);
+        rv = publish_configure(made, group, pchild);
     }
     if (rv == APR_SUCCESS) {
         made->databases = publish_call(made, "Databases", "(i)", group->threads);

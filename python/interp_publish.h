@@ -45,6 +45,7 @@ typedef struct publish_t {
     PyObject *parse_name;        /* zope.traversing.namespace.nsParse */
     PyObject *namespace_lookup;  /* zope.traversing.namespace.namespaceLookup */
     PyObject *troubled; /* set of mount ids whose folder or storage is known to be missing */
+    apr_array_header_t *broken; /* const char *: files of PipelineZCML that could not be loaded */
 } publish_t;
 
 typedef struct publish_run_t {
@@ -60,11 +61,15 @@ typedef struct publish_run_t {
 } publish_run_t;
 
 /*
- * Loads the modules, the group's ZCML, and opens its storages.  Main thread, once.
+ * Loads the modules, the group's ZCML, and opens its storages.  Main thread, once.  A file of ZCML
+ * that cannot be loaded is logged, and is no failure of the others: see `broken`.
  * *publish: owned by pchild (the objects until publish_stop()).  APR_EGENERAL: the exception is
  * set.
  */
 apr_status_t publish_start(interp_t *interp, publish_t **publish, apr_pool_t *pchild);
+
+/* True: one of the files that the host has named, or inherited, could not be loaded. */
+int publish_is_broken(const publish_t *publish, const config_server_t *host);
 
 /* Main thread: closes the databases and drops every object. */
 void publish_stop(publish_t *publish);

@@ -113,6 +113,22 @@ static void zcml_hand_out(const config_server_t *config)
     }
 }
 
+/* In the order of the configuration: httpd lists the main server, then the last host first. */
+static void zcml_hand_out_all(const server_rec *main_server, apr_pool_t *ptemp)
+{
+    apr_array_header_t *hosts = apr_array_make(ptemp, 8, sizeof(const server_rec *));
+    const server_rec *s;
+
+    for (s = main_server->next; s; s = s->next) {
+        APR_ARRAY_PUSH(hosts, const server_rec *) = s;
+    }
+    zcml_hand_out(config_server_get(main_server));
+    while (hosts->nelts > 0) {
+        s = *(const server_rec **)apr_array_pop(hosts);
+        zcml_hand_out(config_server_get(s));
+    }
+}
+
 static int server_check(server_rec *s, const config_server_t *main_config, apr_hash_t *seen,
                         apr_pool_t *pconf, apr_pool_t *ptemp)
 {
@@ -124,9 +140,6 @@ static int server_check(server_rec *s, const config_server_t *main_config, apr_h
     }
     if (rv == OK) {
         rv = order_fill(config, main_config, pconf);
-    }
-    if (rv == OK) {
-        zcml_hand_out(config);
     }
     return rv;
 }
@@ -171,5 +184,6 @@ int config_check(apr_pool_t *pconf, apr_pool_t *ptemp, server_rec *main_server)
             return rv;
         }
     }
+    zcml_hand_out_all(main_server, ptemp);
     return groups_check(main_config, pconf, ptemp);
 }

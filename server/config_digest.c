@@ -109,6 +109,16 @@ static void add_order(apr_sha1_ctx_t *sha, const config_server_t *config)
     }
 }
 
+static void add_texts(apr_sha1_ctx_t *sha, const apr_array_header_t *texts)
+{
+    int i;
+
+    add_number(sha, texts->nelts);
+    for (i = 0; i < texts->nelts; i++) {
+        add_text(sha, APR_ARRAY_IDX(texts, i, const char *));
+    }
+}
+
 static void add_mounts(apr_sha1_ctx_t *sha, const apr_array_header_t *mounts)
 {
     int i;
@@ -122,6 +132,7 @@ static void add_mounts(apr_sha1_ctx_t *sha, const apr_array_header_t *mounts)
         add_text(sha, mount->prefix);
         add_text(sha, mount->target);
         add_text(sha, mount->folder);
+        add_texts(sha, mount->config->zcml);
         add_stages(sha, mount->config->stages);
         add_order(sha, mount->config);
     }
@@ -137,16 +148,6 @@ static void add_storages(apr_sha1_ctx_t *sha, const apr_array_header_t *storages
 
         add_text(sha, storage->name);
         add_text(sha, storage->uri);
-    }
-}
-
-static void add_texts(apr_sha1_ctx_t *sha, const apr_array_header_t *texts)
-{
-    int i;
-
-    add_number(sha, texts->nelts);
-    for (i = 0; i < texts->nelts; i++) {
-        add_text(sha, APR_ARRAY_IDX(texts, i, const char *));
     }
 }
 

@@ -201,6 +201,7 @@ static const runner_server_t *runner_add_server(runner_t *runner, const config_m
         rv = runner_chain_fill(runner, mount->config->order[type], &server->chains[type], pchild);
     }
     server->broken = rv != APR_SUCCESS;
+    server->closed = runner->publish == NULL || publish_is_broken(runner->publish, mount->config);
     key = apr_pmemdup(pchild, &mount->server, sizeof mount->server);
     apr_hash_set(runner->servers, key, sizeof *key, server);
     return server;
@@ -231,10 +232,9 @@ static void runner_start_publishing(runner_t *runner, apr_pool_t *pchild)
     runner->publish = NULL;
 }
 
-static int runner_can_serve(const runner_t *runner, const runner_server_t *server,
-                            const config_mount_t *mount)
+static int runner_can_serve(const runner_server_t *server, const config_mount_t *mount)
 {
-    return !server->broken && (mount->kind != CONFIG_MOUNT_ROOT || runner->publish != NULL);
+    return !server->broken && (mount->kind != CONFIG_MOUNT_ROOT || !server->closed);
 }
 
 /* A site that cannot be loaded is no reason not to serve the others of the group. */
@@ -247,7 +247,7 @@ static apr_status_t runner_add_servers(runner_t *runner, const config_group_t *g
         const config_mount_t *mount = APR_ARRAY_IDX(group->mounts, i, const config_mount_t *);
         const runner_server_t *server = runner_add_server(runner, mount, pchild);
 
-        served += runner_can_serve(runner, server, mount);
+        served += runner_can_serve(server, mount);
     }
     if (served == group->mounts->nelts) {
         return APR_SUCCESS;
@@ -260,6 +260,7 @@ apr_status_t runner_start(interp_t *interp, runner_t **runner, apr_pool_t *pchil
     const config_group_t *group = interp_group(interp);
     runner_t *made = apr_pcalloc(pchild, sizeof *made);
     apr_status_t rv;
+    int whole;
 
     *runner = made;
     made->interp = interp;
@@ -270,7 +271,8 @@ apr_status_t runner_start(interp_t *interp, runner_t **runner, apr_pool_t *pchil
     }
     runner_start_publishing(made, pchild);
     rv = runner_add_servers(made, group, pchild);
-    return rv == APR_SUCCESS && made->publish == NULL ? APR_INCOMPLETE : rv;
+    whole = made->publish != NULL && made->publish->broken->nelts == 0;
+    return rv == APR_SUCCESS && !whole ? APR_INCOMPLETE : rv;
 }
 
 void runner_stop(runner_t *runner)
@@ -468,7 +470,7 @@ void runner_run(const runner_t *runner, interp_thread_t *thread, request_rec *r,
                                                                   : CONFIG_TYPE_WSGI);
     work.python.publish = runner->publish;
     work.server = apr_hash_get(runner->servers, &run.mount->server, sizeof run.mount->server);
-    if (runner_can_serve(runner, work.server, run.mount)) {
+    if (runner_can_serve(work.server, run.mount)) {
         runner_prepare(&run, &work, states);
         rv = runner_walk(&run);
     } else {

@@ -29,6 +29,7 @@ typedef struct runner_chain_t {
 typedef struct runner_server_t {
     runner_chain_t chains[CONFIG_TYPE_COUNT];
     int broken; /* a stage of it could not be loaded: its requests get 503 */
+    int closed; /* its ZCML could not be: so do those for its published folders */
     int places; /* one more than the last place of a stage, over all types */
 } runner_server_t;
 

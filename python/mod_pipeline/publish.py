@@ -18,7 +18,7 @@ import zope.publisher
 import zope.traversing
 import zope.traversing.browser
 from zope.configuration import xmlconfig
-from zope.configuration.config import ConfigurationMachine
+from zope.configuration.config import ConfigurationMachine, resolveConflicts
 from zope.interface import Interface
 from zope.publisher.defaultview import queryDefaultViewName
 from zope.publisher.interfaces import (
@@ -79,14 +79,40 @@ def commit_vetoed(environ):
 
 
 def configure(files):
-    """Load ZCML: what traversal and URLs need, then the site's own files, as one configuration."""
+    """Load ZCML: what traversal and URLs need, then the hosts' own files, each as a unit.
+
+    For each file None, or the exception for which it could not be loaded. A file that contradicts
+    one before it is the one that fails. What is included from several files is loaded once.
+    """
+    context = _declare([])
+    context.execute_actions(clear=False)
+    done, loaded, outcomes = list(context.actions), [], []
+    for file in files:
+        context.actions.clear()
+        try:
+            xmlconfig.include(context, file)
+            resolveConflicts(done + context.actions)
+            context.execute_actions(clear=False)
+        except (Exception, SystemExit) as error:
+            outcomes.append(error)
+            # What the file has included counts as not seen, should another one include it too.
+            context = _declare(loaded)
+        else:
+            outcomes.append(None)
+            loaded.append(file)
+            done += context.actions
+    return outcomes
+
+
+def _declare(files):
+    """A configuration that has read the pipeline's own ZCML and `files`, and executed nothing."""
     context = ConfigurationMachine()
     xmlconfig.registerCommonDirectives(context)
     for package in (zope.publisher, zope.traversing, zope.traversing.browser):
         xmlconfig.include(context, "configure.zcml", package=package)
     for file in files:
         xmlconfig.include(context, file)
-    context.execute_actions()
+    return context
 
 
 # ---- Databases --------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 
 import pytest
 
-from t.support import processes
+from t.support import environment, processes
 
 ONE = [("Host", "one.example")]
 
@@ -56,6 +56,60 @@ def test_site_that_cannot_be_loaded_leaves_an_application_beside_it_alone(site):
     assert server.get("/app", ONE).text == "hello from /app"
     answer = server.get("/", ONE)
     assert (answer.status, answer.header("Retry-After")) == (503, "5")
+
+
+def hosts(server):
+    """The status of each host's root."""
+    names = ("one", "two", "bad", "late")
+    return {name: server.get("/", [("Host", f"{name}.example")]).status for name in names}
+
+
+OTHERS = (
+    "<VirtualHost *:@PORT@>\nServerName bad.example\nPipelineZCML @ROOT@/bad.zcml\n"
+    "PipelineRoot / main:/one\n</VirtualHost>\n"
+    "<VirtualHost *:@PORT@>\nServerName late.example\nPipelineZCML @ROOT@/late.zcml\n"
+    "PipelineRoot / main:/two\n</VirtualHost>\n"
+)
+OPEN = '<configure xmlns="http://namespaces.zope.org/zope">\n'
+VETO = '<include file="@TREE@/t/apps/pipeline/veto.zcml"/>\n'
+PAGE = (
+    '<include package="zope.component" file="meta.zcml"/>\n'
+    '<adapter factory="{}" name="own.html" provides="zope.interface.Interface"'
+    ' for="notes.IFolder zope.publisher.interfaces.browser.IBrowserRequest"/>\n'
+)
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_zcml_of_one_host_that_cannot_be_loaded_leaves_other_hosts_alone(site, kind):
+    files = {"bad.zcml": BROKEN[kind]} if BROKEN[kind] else {}
+    files["late.zcml"] = f"{OPEN}{PAGE.format('notes.FolderPage')}</configure>"
+    server = partly(site(OTHERS, files=files), "PIPE0600")
+    assert hosts(server) == {"one": 200, "two": 200, "bad": 503, "late": 200}
+    assert server.get("/own.html", [("Host", "late.example")]).status == 200
+    lines = [line for line in server.log().splitlines() if "PIPE0600:" in line]
+    assert len(lines) == 1
+    assert "bad.zcml" in lines[0]
+    assert "bad.example" in lines[0]
+    assert "two.example" not in lines[0]
+
+
+def test_what_a_file_that_fails_has_included_is_loaded_for_the_next(site):
+    include = VETO.replace("@TREE@", str(environment.ROOT))
+    files = {"bad.zcml": f"{OPEN}{include}<nonsense/></configure>"}
+    files["late.zcml"] = f"{OPEN}{include}</configure>"
+    server = partly(site(OTHERS, files=files), "PIPE0600")
+    edit = "/welcome/edit?text=refused"
+    assert server.get(edit, [("Host", "late.example")]).status == 409
+    assert "Welcome" in server.get("/welcome", [("Host", "late.example")]).text
+
+
+def test_zcml_that_contradicts_that_of_a_host_before_it_is_refused(site):
+    files = {"bad.zcml": f"{OPEN}{PAGE.format('notes.FolderPage')}</configure>"}
+    files["late.zcml"] = f"{OPEN}{PAGE.format('notes.NotePage')}</configure>"
+    server = partly(site(OTHERS, files=files), "PIPE0600")
+    assert hosts(server) == {"one": 200, "two": 200, "bad": 200, "late": 503}
+    assert server.get("/own.html", [("Host", "bad.example")]).text.startswith("folder")
+    assert "Conflicting configuration actions" in server.log()
 
 
 def test_host_with_a_stage_that_cannot_be_loaded_leaves_other_hosts_alone(site):
