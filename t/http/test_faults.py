@@ -7,6 +7,7 @@ import random
 import re
 import resource
 import signal
+import subprocess
 import time
 
 import pytest
@@ -354,3 +355,37 @@ def test_graceful_without_descriptors_leaves_the_old_daemons_serving(apache):
     server.configure(steps("processes=1 threads=1 channels=4"))
     server.graceful()
     assert processes.wait_until(lambda: server.get("/app/pid").text != before, 10 * PATIENCE)
+
+
+@pytest.mark.parametrize("path", ["/app/endless", "/app/sleep?s=2", "/app/count"])
+def test_http2_stream_that_is_cancelled_frees_its_worker(apache, certificate, path):
+    server = apache(steps("processes=1 threads=1"), tls=certificate)
+    assert processes.wait_until(lambda: server.get("/ready").status == 200, 20 * PATIENCE)
+    body = ["-T", "-"] if path == "/app/count" else []
+    asking = subprocess.Popen(
+        ["curl", "-sSk", "--http2", "-o", "/dev/null", *body, server.url(path, tls=True)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert processes.wait_until(lambda: status(server)["Busy"] == 1, 10 * PATIENCE)
+    asking.terminate()
+    asking.wait()
+    asking.stdin.close()
+    assert processes.wait_until(lambda: status(server)["Cancelled"] == 1, 3 * PATIENCE)
+    assert processes.wait_until(lambda: status(server)["Busy"] == 0, 4 * PATIENCE)
+    assert server.get("/app/pid").status == 200
+
+
+def test_stopped_daemon_takes_no_ticket_and_is_replaced_by_a_graceful(apache):
+    server = site(apache, number=2, options="graceful-timeout=1")
+    server.expect("PIPE0315", "PIPE0312")
+    stopped = server.processes("daemon")[0].pid
+    os.kill(stopped, signal.SIGSTOP)
+    assert processes.wait_until(lambda: processes.stopped(stopped), 5 * PATIENCE)
+    for _ in range(50):
+        begun = time.monotonic()
+        assert server.get("/app/pid").text != str(stopped)
+        assert time.monotonic() - begun < 0.5 * PATIENCE
+    server.graceful()
+    assert processes.wait_until(lambda: not processes.alive(stopped), 10 * PATIENCE)
+    assert processes.wait_until(lambda: status(server)["Live"] == 2, 10 * PATIENCE)

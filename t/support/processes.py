@@ -35,6 +35,16 @@ def alive(pid):
     return bool(state) and state[0] not in (b"Z", b"X")
 
 
+def stopped(pid):
+    """Whether every thread of `pid` has heeded SIGSTOP."""
+    try:
+        threads = os.listdir(PROC / str(pid) / "task")
+    except OSError:
+        return False
+    states = [_read(pid, f"task/{tid}/stat").rpartition(b")")[2].split() for tid in threads]
+    return all(state and state[0] == b"T" for state in states)
+
+
 def parent_of(pid):
     fields = _read(pid, "stat").rpartition(b")")[2].split()
     return int(fields[1]) if fields else 0
