@@ -168,7 +168,7 @@ def test_client_that_breaks_off_in_its_form_leaves_nothing_behind(site):
     assert server.get("/welcome", ONE).status == 200  # a daemon is ready and takes the next at once
     kind = ("Content-Type", "application/x-www-form-urlencoded")
     with server.connect() as connection:
-        connection.begin("POST", "/welcome/edit", [*ONE, kind], length=1000).send(b"text=half")
+        connection.begin("POST", "/welcome/edit", [*ONE, kind], length=100_000).send(b"text=half")
         wait(0.5)
     processes.wait_until(lambda: "broke off" in server.log(), 10)
     assert "broke off" in server.log()
