@@ -32,6 +32,7 @@ typedef struct child_call_t {
     apr_int64_t queue_deadline;  /* to be claimed until then */
     apr_interval_time_t timeout; /* us without a frame from a worker that has claimed it; 0 none */
     int claimed;
+    int withdrawn;       /* no worker has taken the ticket, and none will */
     int inlined;         /* the ticket has body in it */
     apr_uint32_t deaths; /* of daemons, when the ticket was sent */
     int client_fd;       /* -1: not to be polled (HTTP/2: a stream has none of its own) */

@@ -176,11 +176,18 @@ static apr_status_t response_forward(child_call_t *call)
 
 static int ticket_claimed(child_call_t *call)
 {
-    if (!call->claimed) {
+    if (!call->claimed && !call->withdrawn) {
         call->claimed =
             scoreboard_channel_claimed(call->instance, call->lease.index, call->lease.req);
     }
     return call->claimed;
+}
+
+/* Takes the ticket back, for rv; unless a worker has just taken it, which goes on then. */
+static apr_status_t ticket_withdraw(child_call_t *call, apr_status_t rv)
+{
+    call->withdrawn = scoreboard_channel_withdraw(&call->lease);
+    return call->withdrawn ? rv : APR_SUCCESS;
 }
 
 /*
@@ -199,10 +206,10 @@ static apr_status_t ticket_watch(child_call_t *call, apr_int64_t *last)
     }
     place = child_place_choose(call->mount);
     if (scoreboard_clock() >= call->queue_deadline || place == NULL) {
-        return APR_TIMEUP;
+        return ticket_withdraw(call, APR_TIMEUP);
     }
     if (place != instance && call->body_sent == 0) {
-        return CALL_MOVES;
+        return ticket_withdraw(call, CALL_MOVES);
     }
     if (call->deaths != atomic_load(&instance->board->deaths)) {
         return child_ticket_resend(call) == OK ? APR_SUCCESS : APR_EGENERAL;
@@ -317,7 +324,7 @@ static int call_failed(child_call_t *call, apr_status_t rv)
     if (call->body_status != 0) {
         return call->body_status;
     }
-    if (!scoreboard_channel_claimed(call->instance, call->lease.index, call->lease.req)) {
+    if (!ticket_claimed(call)) {
         if (child_place_choose(call->mount) == NULL) {
             call->instance = NULL; /* while it waited the loading failed */
             return HTTP_SERVICE_UNAVAILABLE;
@@ -396,6 +403,7 @@ static int call_move(child_call_t *call)
     child_cancel(call);
     scoreboard_channel_release(&call->lease);
     call->instance = child_place_choose(call->mount);
+    call->withdrawn = 0;
     if (call->instance == NULL || call_acquire(call) != APR_SUCCESS) {
         call->lease.instance = NULL;
         return HTTP_SERVICE_UNAVAILABLE;

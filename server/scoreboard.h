@@ -15,7 +15,8 @@
  *                   a manager's sweep sets it to 0, by compare-and-swap, once the pid is dead
  *   channel.req     the owner, or the sweep while it takes the channel from a dead owner
  *   channel.claim   a worker takes it by compare-and-swap for the req of its ticket, and gives it
- *                   back; a manager clears it, by compare-and-swap, once that process is dead
+ *                   back; a manager clears it, by compare-and-swap, once that process is dead;
+ *                   the owner withdraws its ticket by compare-and-swap, before a worker claims it
  *   process.owner   a manager takes it by compare-and-swap from 0, and alone sets it back; another
  *                   does so, by compare-and-swap, once that manager and the daemon are dead
  *   process.*       that manager (pid, generation, started), or the daemon itself (state)

@@ -207,6 +207,22 @@ int scoreboard_channel_claimed(const scoreboard_instance_t *instance, apr_uint32
     return scoreboard_claim_req(atomic_load(&instance->channels[index].claim)) == req;
 }
 
+/* The claim as it looks after an answer: whoever finds the ticket in the queue drops it.  A claim
+ * of another req is that of a late worker, which reads nothing and is about to let go: by a swap
+ * that fails without harm. */
+int scoreboard_channel_withdraw(const scoreboard_lease_t *lease)
+{
+    _Atomic apr_uint64_t *claim = &lease->instance->channels[lease->index].claim;
+    apr_uint64_t seen = atomic_load(claim);
+
+    while (scoreboard_claim_req(seen) != lease->req) {
+        if (atomic_compare_exchange_strong(claim, &seen, claim_word(lease->req, 0))) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 int scoreboard_channel_served(const scoreboard_instance_t *instance, apr_uint32_t index,
                               apr_uint32_t req)
 {

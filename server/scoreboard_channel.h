@@ -8,7 +8,7 @@
  *
  *   1. Only the owner advances req; a frame of another req is dropped by whoever receives it.
  *   2. A worker answers a ticket only after it has claimed the channel for that ticket's req, so a
- *      ticket that was sent twice is answered once.
+ *      ticket that was sent twice is answered once, and one that was withdrawn is not answered.
  *   3. A channel is acquired only when no worker reads from it any more: its claim is empty or
  *      marked FINISHING.  So no late worker can steal a frame of the next request.
  *   4. Neither side ever blocks in send: it polls for both directions, so that both may stream.
@@ -55,6 +55,12 @@ apr_status_t scoreboard_channel_recv(int fd, char *buffer, apr_size_t size, int 
 /* True when a worker has taken the ticket of that req. */
 int scoreboard_channel_claimed(const scoreboard_instance_t *instance, apr_uint32_t index,
                                apr_uint32_t req);
+
+/*
+ * Owner: takes back a ticket.  True when no worker has taken it, and from now on none can; false
+ * when one has, or had.
+ */
+int scoreboard_channel_withdraw(const scoreboard_lease_t *lease);
 
 /* True while a worker is at that req: it has taken the ticket, has not let go, and lives. */
 int scoreboard_channel_served(const scoreboard_instance_t *instance, apr_uint32_t index,
