@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a daemon says of a site that it cannot load."""
 
+import os
+
 import pytest
 
-from t.support import environment, processes
+from t.support import processes
 
 ONE = [("Host", "one.example")]
 
@@ -94,7 +96,7 @@ def test_zcml_of_one_host_that_cannot_be_loaded_leaves_other_hosts_alone(site, k
 
 
 def test_what_a_file_that_fails_has_included_is_loaded_for_the_next(site):
-    include = VETO.replace("@TREE@", str(environment.ROOT))
+    include = VETO.replace("@TREE@", os.environ["PIPELINE_TREE"])
     files = {"bad.zcml": f"{OPEN}{include}<nonsense/></configure>"}
     files["late.zcml"] = f"{OPEN}{include}</configure>"
     server = partly(site(OTHERS, files=files), "PIPE0600")
