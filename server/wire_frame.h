@@ -24,8 +24,9 @@
 /* Headers of one head, and vars.  LimitRequestFields is 100 by default; this is the codec's own. */
 #define WIRE_BODY_WINDOW \
     65536 /* body bytes on their way before a worker asks for more: one frame's */
-#define WIRE_RESPONSE_FIELDS_MAX 512 /* response headers: what a child has room for on its stack \
-                                      */
+#define WIRE_RESPONSE_FIELDS_MAX                                    \
+    512 /* response headers: what a child has room for on its stack \
+         */
 #define WIRE_FIELDS_MAX 16384u
 
 typedef enum {
