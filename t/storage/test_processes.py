@@ -19,6 +19,7 @@ from ZODB.utils import p64, u64, z64
 
 import mod_pipeline.storage
 from t.storage.conftest import commit_records
+from t.support import environment
 
 
 def in_child(work):
@@ -163,6 +164,7 @@ def test_kill_9_in_commit_leaves_a_sound_database(storage, uri, folder, commit):
         process = subprocess.Popen(
             [sys.executable, "-c", CRASHER, uri, str(number)],
             stdout=subprocess.PIPE,
+            env=environment.extension_environment(),
             cwd=os.path.dirname(os.path.dirname(os.path.dirname(__file__))),
         )
         for _ in range(10 + round_):
@@ -217,7 +219,10 @@ def test_two_processes_commit_and_lose_nothing(uri, storage, folder):
     db = ZODB.DB(storage)
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", COMMITTER, uri, name, "60"], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", COMMITTER, uri, name, "60"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment.extension_environment(),
         )
         for name in ("one", "two")
     ]

@@ -57,6 +57,12 @@ def sanitized(reports):
     }
 
 
+def extension_environment():
+    """For Python programs that load our extension; what is found fails the program."""
+    reports = Path(os.environ.get("PIPELINE_REPORTS", tempfile.gettempdir()))
+    return os.environ | sanitized(reports / "program")
+
+
 def clean_environment():
     """For programs that are not ours: whatever was preloaded into the tests is not for them."""
     hidden = ("LD_PRELOAD", "ASAN_OPTIONS", "TSAN_OPTIONS")
