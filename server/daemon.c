@@ -6,8 +6,8 @@
  * and then sleeps until the manager says something or is no more.
  *
  *   1. Once 'ready' is sent, the process ends only when every worker has finished its request.
- *   2. A daemon whose manager has died goes on serving, until a newer generation is ready or nobody
- *      can send requests any more: no request is lost to the death of a manager.
+ *   2. A daemon whose manager has died goes on serving, until a newer generation is ready or httpd
+ *      has gone: no request is lost to the death of a manager.
  */
 #include "server/daemon_private.h"
 
@@ -144,15 +144,25 @@ static void message_send(const daemon_t *d, char message)
     (void)send(d->plan.control, &message, 1, MSG_NOSIGNAL);
 }
 
-/* True once an orphan has nobody to serve, or somebody else serves. */
+/* True once an orphan has nobody to serve, or somebody else serves: a manager's rule, by its
+ * group_review(). */
 static int orphan_over(const daemon_t *d)
 {
+    const scoreboard_t *board = d->plan.instance->board;
     struct pollfd liveness = { .fd = d->plan.liveness, .events = POLLIN };
 
-    if (atomic_load(&d->plan.instance->board->ready) > d->plan.generation) {
+    if (atomic_load(&board->ready) > d->plan.generation) {
         return 1;
     }
-    return poll(&liveness, 1, ORPHAN_LOOK) > 0;
+    if (poll(&liveness, 1, ORPHAN_LOOK) == 0) {
+        return 0;
+    }
+    if (atomic_load(&board->superseded) > d->plan.generation ||
+        scoreboard_pid_dead(d->plan.parent)) {
+        return 1;
+    }
+    (void)poll(NULL, 0, ORPHAN_LOOK);
+    return 0;
 }
 
 /* The kernel ends this process after `limit` us, however it hangs. */

@@ -31,6 +31,7 @@ typedef struct daemon_plan_t {
     apr_uint32_t generation;
     int control;
     int liveness;
+    pid_t parent; /* httpd's */
 } daemon_plan_t;
 
 /* The whole life of a daemon process, from the fork.  Never returns. */

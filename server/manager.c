@@ -63,6 +63,7 @@ static void groups_make(manager_t *m, const config_server_t *config, apr_int64_t
     for (i = 0; i < config->groups->nelts; i++) {
         const config_group_t *group = APR_ARRAY_IDX(config->groups, i, config_group_t *);
         manager_group_t *g = &m->groups[m->group_count];
+        scoreboard_instance_t *instance;
 
         if (group->instance == NULL) {
             continue;
@@ -70,11 +71,13 @@ static void groups_make(manager_t *m, const config_server_t *config, apr_int64_t
         m->group_count++;
         g->group = group;
         g->instance = group->instance;
-        g->instance->self = getpid();
         g->rows = (apr_uint32_t)group->processes * SCOREBOARD_GENERATIONS;
         g->daemons = apr_pcalloc(m->pool, g->rows * sizeof(*g->daemons));
         g->next_start = scoreboard_clock() + delay;
-        scoreboard_descriptors(g->instance, m->keep);
+        for (instance = g->instance; instance != NULL; instance = instance->fallback) {
+            instance->self = getpid();
+            scoreboard_descriptors(instance, m->keep);
+        }
     }
 }
 
@@ -176,6 +179,22 @@ static void group_review(manager_t *m, manager_group_t *g)
     }
 }
 
+/* The older instance's own manager may be dead, so this one sees to what dies there, too. */
+static void group_sweep(manager_group_t *g)
+{
+    scoreboard_instance_t *older = g->instance->fallback;
+
+    scoreboard_sweep(g->instance);
+    if (older == NULL) {
+        return;
+    }
+    scoreboard_sweep(older);
+    if (g->announced && atomic_load(&older->board->live) == 0) {
+        g->instance->fallback = NULL;
+        scoreboard_destroy(older); /* this process's part of it */
+    }
+}
+
 /* Returns whether anything is left to do. */
 static int groups_review(manager_t *m)
 {
@@ -189,7 +208,7 @@ static int groups_review(manager_t *m)
         manager_partial_review(m, g);
         manager_daemons_start(m, g);
         manager_daemons_expire(m, g);
-        scoreboard_sweep(g->instance);
+        group_sweep(g);
         busy |= g->state == MANAGER_SERVING || manager_daemons_count(g, SCOREBOARD_DRAINING) > 0 ||
                 manager_daemons_count(g, SCOREBOARD_READY) > 0 ||
                 manager_daemons_count(g, SCOREBOARD_STARTING) > 0;

@@ -103,7 +103,8 @@ static void daemon_become(const manager_t *m, const manager_group_t *g, apr_uint
                            .slot = slot,
                            .generation = m->generation,
                            .control = control,
-                           .liveness = m->liveness };
+                           .liveness = m->liveness,
+                           .parent = m->parent };
 
     daemon_main(&plan);
 }

@@ -121,6 +121,27 @@ def test_configuration_whose_application_fails_leaves_the_old_one_serving(apache
     assert server.get("/app/pid").status == 200
 
 
+def test_old_configuration_serves_on_without_its_manager_while_the_new_one_fails(apache):
+    server = apache(OWN, files={"app/own.py": "from steps import application\n"})
+    server.expect("PIPE0503", "PIPE0313", "PIPE0311")
+    assert ready(server)
+    before = pids(server)
+    server.configure(OWN.replace("own:application", "nowhere:application"))
+    server.graceful()
+    server.wait_log("PIPE0311")
+    daemon = int(server.get("/app/pid").text)
+    os.kill(processes.parent_of(daemon), signal.SIGKILL)
+    assert processes.wait_until(lambda: server.processes("orphan"), 5 * PATIENCE)
+    with Load(server, ["/app/pid"], connections=2) as load:
+        time.sleep(2)
+    assert load.tally.lost == 0, load.tally.notes
+    server.configure(OWN)
+    server.graceful()
+    assert processes.wait_until(lambda: not before & pids(server), 10 * PATIENCE)
+    assert processes.wait_until(lambda: not server.processes("orphan"), 10 * PATIENCE)
+    assert server.get("/app/pid").status == 200
+
+
 def test_without_old_code_a_failure_is_a_503_at_once(apache):
     server = apache(OWN, files={"app/own.py": "raise RuntimeError('broken')\n"})
     server.expect("PIPE0503", "PIPE0313", "PIPE0311", "PIPE0200", "PIPE0201")
