@@ -2,7 +2,6 @@
 """The example site in a real Apache: clicked through in Chromium, and asked by an exact client."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -467,7 +466,8 @@ def test_what_was_written_is_in_the_database_when_the_server_is_gone(own_site):
     )
     answer = subprocess.run(
         [sys.executable, "-c", program, f"sqlite://{own_site.server.folder}/main"],
-        env=os.environ | {"PYTHONPATH": str(Path(environment.ROOT, "t", "apps"))},
+        env=environment.extension_environment()
+        | {"PYTHONPATH": str(Path(environment.ROOT, "t", "apps"))},
         capture_output=True,
         text=True,
         check=True,
