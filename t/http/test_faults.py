@@ -17,7 +17,6 @@ from t.support import client, processes
 from t.support.environment import PATIENCE
 from t.support.load import Load
 
-
 # Between two kills: short, but a daemon must have the time to start.
 STORM_PAUSE = 0.03 * PATIENCE**2
 
