@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 import multipart
 import ZODB
+from ZODB.POSException import ConflictError
 import zope.component
 import zope.publisher
 import zope.traversing
@@ -137,6 +138,13 @@ class Databases:
         return database
 
     def _make(self, uri):
+        """Several daemons may make the root object of a new database at once; one of them wins."""
+        try:
+            return self._make_once(uri)
+        except ConflictError:
+            return self._make_once(uri)
+
+    def _make_once(self, uri):
         opened = storage.open(uri)
         try:
             return ZODB.DB(opened, pool_size=self._threads)
