@@ -13,11 +13,11 @@ from urllib.parse import parse_qsl
 
 import multipart
 import ZODB
-from ZODB.POSException import ConflictError
 import zope.component
 import zope.publisher
 import zope.traversing
 import zope.traversing.browser
+from ZODB.POSException import ConflictError
 from zope.configuration import xmlconfig
 from zope.configuration.config import ConfigurationMachine, resolveConflicts
 from zope.interface import Interface
