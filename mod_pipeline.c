@@ -49,9 +49,7 @@ static void child_init(apr_pool_t *pchild, server_rec *main_server)
 
 static void test_config(apr_pool_t *pconf, server_rec *main_server)
 {
-    if (ap_exists_config_define("DUMP_PIPELINE")) {
-        order_dump(pconf, main_server);
-    }
+    order_dump(pconf, main_server);
     config_dump(pconf, main_server);
 }
 

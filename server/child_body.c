@@ -2,8 +2,9 @@
 /*
  * child_body.c: the request's body from httpd's input filters to frames, in a child's thread.
  *
- * Reads never block, so that the response streams out while the body streams in; what was read and
- * not yet sent stays in call->body, whose buckets are sent from where they lie.
+ * Once a worker is asked for, reads never block, so that the response streams out while the body
+ * streams in; only a small body is awaited, before that.  What was read and not yet sent stays in
+ * call->body, whose buckets are sent from where they lie.
  */
 #include "server/child_call.h"
 

@@ -97,7 +97,7 @@ static void daemon_load(daemon_t *d)
     pid_t manager = getppid();
     apr_status_t rv;
 
-    if (daemon_identity_take(&d->plan, d->pchild) != APR_SUCCESS) {
+    if (daemon_identity_take(&d->plan) != APR_SUCCESS) {
         _exit(DAEMON_EXIT_PRIVILEGES);
     }
     if (getppid() != manager) {
@@ -110,7 +110,7 @@ static void daemon_load(daemon_t *d)
                      d->plan.group->name);
         _exit(DAEMON_EXIT_INTERP);
     }
-    if (daemon_interp_open(&d->plan, &d->api, d->pchild) != APR_SUCCESS) {
+    if (daemon_interp_open(&d->plan, &d->api) != APR_SUCCESS) {
         _exit(DAEMON_EXIT_INTERP);
     }
     rv = d->api->start(d->plan.group, &d->interp, d->pchild);

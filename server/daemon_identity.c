@@ -81,12 +81,11 @@ static apr_status_t identity_change(const daemon_plan_t *plan)
     return identity_verify(plan);
 }
 
-apr_status_t daemon_identity_take(const daemon_plan_t *plan, apr_pool_t *p)
+apr_status_t daemon_identity_take(const daemon_plan_t *plan)
 {
     const config_group_t *group = plan->group;
     apr_status_t rv;
 
-    (void)p;
     if (group->umask >= 0) {
         (void)umask((mode_t)group->umask);
     }

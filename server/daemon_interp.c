@@ -24,13 +24,11 @@ static apr_status_t interp_refuse(const daemon_plan_t *plan, const char *why)
     return APR_EINIT;
 }
 
-apr_status_t daemon_interp_open(const daemon_plan_t *plan, const pipeline_interp_api_t **api,
-                                apr_pool_t *p)
+apr_status_t daemon_interp_open(const daemon_plan_t *plan, const pipeline_interp_api_t **api)
 {
     const char *path = plan->group->interp_module;
     void *module;
 
-    (void)p;
     *api = NULL;
     if (dlsym(RTLD_DEFAULT, "Py_InitializeFromConfig") != NULL) {
         return interp_refuse(plan, "another module of this httpd has loaded a libpython");

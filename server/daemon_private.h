@@ -88,12 +88,11 @@ int daemon_fork_crossed(const daemon_t *daemon);
 
 /* daemon_identity.c: becomes the group's user; APR_SUCCESS, or the reason, logged. Any failure is
  * fatal. */
-apr_status_t daemon_identity_take(const daemon_plan_t *plan, apr_pool_t *p);
+apr_status_t daemon_identity_take(const daemon_plan_t *plan);
 
 /* daemon_interp.c: opens the interpreter module of the group.  APR_EINIT, logged, when it cannot.
  */
-apr_status_t daemon_interp_open(const daemon_plan_t *plan, const pipeline_interp_api_t **api,
-                                apr_pool_t *p);
+apr_status_t daemon_interp_open(const daemon_plan_t *plan, const pipeline_interp_api_t **api);
 
 /* daemon_worker.c: starts a worker's thread, which serves until the daemon drains. */
 apr_status_t daemon_worker_start(daemon_t *daemon, int index, daemon_worker_t *worker);
